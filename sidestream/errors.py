@@ -1,0 +1,137 @@
+"""Everything Sidestream raises on purpose.
+
+    SidestreamError
+    ├── ConfigurationError         settings, YAML or environment say something that cannot be done
+    ├── InvalidEvent               an event that must not enter the log
+    ├── UnreadableEvent            an entry of the log that cannot be understood
+    │   └── UnknownSchemaVersion   written by a newer program than this one
+    ├── AppendRefused
+    │   ├── WrongExpectedVersion   somebody else wrote to the stream first
+    │   └── EventConflict          same source and id, other content
+    ├── PublishFailed              the outcome is unknown: the event may stand in the log or not
+    │   └── SubjectOnHold          an earlier event of the subject is still unconfirmed
+    ├── LogUnavailable             the log cannot be read now; nothing happened
+    ├── HistoryTrimmed             events that were never applied are gone from the log
+    └── ReadModelError
+        ├── StoreAway              connection, resources, shutdown: nothing happened, try again later
+        ├── TryAgain               deadlock or serialisation: nothing happened, try again at once
+        ├── RefusedByStore         the database refuses a value: this event's fault
+        └── UnknownGeneration      no such generation
+
+A message says what was expected, what was found, where, and what to do. `code` is stable and may be matched by programs.
+"""
+
+
+class SidestreamError(Exception):
+    """Base of everything raised on purpose."""
+
+    code = "error"
+
+
+class ConfigurationError(SidestreamError):
+    """The settings, a YAML file or the environment ask for what cannot be done."""
+
+    code = "configuration"
+
+
+class InvalidEvent(SidestreamError):
+    """An event that must not enter the log: malformed, too large, or not what its type declares."""
+
+    code = "invalid-event"
+
+
+class UnreadableEvent(SidestreamError):
+    """An entry of the log that cannot be understood; it becomes a dead letter."""
+
+    code = "unreadable-event"
+
+
+class UnknownSchemaVersion(UnreadableEvent):
+    """An event written by a newer program; it is parked until this program knows its version."""
+
+    code = "unknown-schema-version"
+
+
+class AppendRefused(SidestreamError):
+    """The event store did not take the append; nothing of it was stored."""
+
+    code = "append-refused"
+
+
+class WrongExpectedVersion(AppendRefused):
+    """Somebody else wrote to the stream first."""
+
+    code = "wrong-expected-version"
+
+    def __init__(self, stream: str, expected: object, found: int) -> None:
+        super().__init__(f"{stream}: expected version {expected}, found {found}. Load the stream again and retry.")
+        self.stream = stream
+        self.expected = expected
+        self.found = found
+
+
+class EventConflict(AppendRefused):
+    """An event with this source and id is stored already, with other content."""
+
+    code = "event-conflict"
+
+    def __init__(self, source: str, event_id: str) -> None:
+        super().__init__(
+            f"event {event_id} of {source} is stored already with other content. Give the new event an id of its own."
+        )
+        self.source = source
+        self.event_id = event_id
+
+
+class PublishFailed(SidestreamError):
+    """A publish was not confirmed: the event may stand in the log or not."""
+
+    code = "publish-failed"
+
+
+class SubjectOnHold(PublishFailed):
+    """An earlier event of this subject is unconfirmed; nothing later may overtake it."""
+
+    code = "subject-on-hold"
+
+
+class LogUnavailable(SidestreamError):
+    """The log cannot be read now. Nothing happened; try again later."""
+
+    code = "log-unavailable"
+
+
+class HistoryTrimmed(SidestreamError):
+    """The log begins after the checkpoint: events that were never applied are gone."""
+
+    code = "history-trimmed"
+
+
+class ReadModelError(SidestreamError):
+    """The read model's database did not do what was asked."""
+
+    code = "read-model"
+
+
+class StoreAway(ReadModelError):
+    """Connection lost, disk full, shutting down: nothing happened, try again later."""
+
+    code = "store-away"
+
+
+class TryAgain(ReadModelError):
+    """Deadlock or serialisation failure: nothing happened, try again at once."""
+
+    code = "try-again"
+
+
+class RefusedByStore(ReadModelError):
+    """The database refuses a value; the event that brought it is parked."""
+
+    code = "refused-by-store"
+
+
+class UnknownGeneration(ReadModelError):
+    """There is no generation of this name."""
+
+    code = "unknown-generation"

@@ -1,0 +1,261 @@
+"""The event on the wire: a CloudEvent 1.0 in structured mode, `application/cloudevents+json`.
+
+An `Envelope` is what is read, tolerantly: unknown attributes are ignored. A `NewEvent` is what is written, strictly.
+`data` travels as the very bytes it came in, so that 2^53+1, 17-digit floats and `1.0` stay what they are.
+The attributes beyond the CloudEvents core are Sidestream's own (`producer`, `streamversion`) or official extensions
+(`sequence`, `partitionkey`, `correlationid`, `causationid`, `traceparent`). No clock and no random source live here.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from sidestream.errors import InvalidEvent, UnreadableEvent
+
+CONTENT_TYPE: Final = "application/cloudevents+json"
+BATCH_CONTENT_TYPE: Final = "application/cloudevents-batch+json"
+SEQUENCE_DIGITS: Final = 20
+"""Width of `sequence` as text, so that text order is number order (CloudEvents extension *sequence*)."""
+MAX_EVENT_BYTES: Final = 4 * 1024 * 1024 - 64 * 1024
+"""Largest event on the wire: the sidecar takes calls of 4 MiB, and adds attributes of its own."""
+MAX_ATTRIBUTE_BYTES: Final = 512
+"""Longest id, source, type, subject and producer in UTF-8: they are keys, and PostgreSQL indexes about 2,700 bytes a row."""
+MAX_NUMBER: Final = 2**63 - 1
+"""Largest count and version: what a database calls bigint."""
+RESERVED: Final = frozenset({"producer", "sequence", "streamversion"})
+"""Attributes that only the writer who counts may set."""
+
+_CORE: Final = frozenset({"specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema", "data", "data_base64"})
+_ATTRIBUTE_NAME: Final = re.compile(r"[a-z0-9]{1,40}")
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An event as it stands in the log; `data` is raw JSON, decoded by the registry when somebody wants it."""
+
+    id: str
+    source: str
+    type: str
+    specversion: str = "1.0"
+    subject: str | None = None
+    time: str | None = None
+    dataschema: str | None = None
+    datacontenttype: str | None = None
+    streamversion: int | None = None
+    producer: str | None = None
+    sequence: str | None = None
+    correlationid: str | None = None
+    causationid: str | None = None
+    traceparent: str | None = None
+    data: msgspec.Raw = msgspec.Raw()
+    data_base64: str | None = None
+
+    @property
+    def number(self) -> int | None:
+        """The producer's count, from 1; None for a stranger, who does not count."""
+        if self.producer is None or self.sequence is None:
+            return None
+        return int(self.sequence)
+
+    @property
+    def stream(self) -> str:
+        """The stream this event belongs to; an event without a subject is a stream of its own."""
+        return self.subject or f"{self.source} {self.id}"
+
+
+class _Stranger(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The least we ask of anybody: the required attributes of CloudEvents, and what we can use if it is text."""
+
+    id: str
+    source: str
+    type: str
+    producer: msgspec.UnsetType | object = msgspec.UNSET
+    subject: str | None = None
+    time: str | None = None
+    datacontenttype: str | None = None
+    data: msgspec.Raw = msgspec.Raw()
+    data_base64: str | None = None
+
+
+_decode_envelope: Final = msgspec.json.Decoder(Envelope).decode
+_decode_stranger: Final = msgspec.json.Decoder(_Stranger).decode
+_decode_raw: Final = msgspec.json.Decoder(msgspec.Raw).decode
+
+
+def decode_event(data: bytes) -> Envelope:
+    """Read one event of the log.
+
+    Raises:
+        UnreadableEvent: not JSON, a required attribute missing or empty, or a count that is not a positive number.
+    """
+    try:
+        envelope = _decode_envelope(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        envelope = _decode_as_stranger(data, error)
+    if problem := attribute_problem(envelope):
+        raise UnreadableEvent(problem)
+    if envelope.producer is None:
+        return envelope if envelope.streamversion is None else msgspec.structs.replace(envelope, streamversion=None)
+    if not envelope.producer or not _is_count(envelope.sequence):
+        raise UnreadableEvent(f"producer {envelope.producer[:80]!r}: expected sequence as a positive number, found {envelope.sequence!r:.80}")
+    if envelope.streamversion is not None and not 0 < envelope.streamversion <= MAX_NUMBER:
+        raise UnreadableEvent(f"expected streamversion from 1 to {MAX_NUMBER}, found {envelope.streamversion}")
+    return envelope
+
+
+def attribute_problem(event: "Envelope | NewEvent") -> str:
+    """Return what is wrong with the attributes that name an event, or nothing."""
+    if not event.id or not event.source or not event.type:
+        return f"expected id, source and type that are not empty, found {event.id[:80]!a}, {event.source[:80]!a}, {event.type[:80]!a}"
+    producer = event.producer if isinstance(event, Envelope) else None
+    for name, value in (("id", event.id), ("source", event.source), ("type", event.type), ("subject", event.subject), ("producer", producer)):
+        if value and len(value) > MAX_ATTRIBUTE_BYTES // 4 and len(value.encode("utf-8", "replace")) > MAX_ATTRIBUTE_BYTES:
+            return f"{name}: expected at most {MAX_ATTRIBUTE_BYTES} bytes, found {value[:40]!a}…"
+    return ""
+
+
+def _decode_as_stranger(data: bytes, error: Exception) -> Envelope:
+    """Take a stranger's event whose extension attributes have other types than ours; its own numbers do not count here."""
+    try:
+        stranger = _decode_stranger(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise UnreadableEvent(f"expected a CloudEvent as JSON: {error}") from None
+    if stranger.producer is not msgspec.UNSET:
+        raise UnreadableEvent(f"expected a CloudEvent with a count: {error}") from None
+    return Envelope(
+        id=stranger.id,
+        source=stranger.source,
+        type=stranger.type,
+        subject=stranger.subject,
+        time=stranger.time,
+        datacontenttype=stranger.datacontenttype,
+        data=stranger.data,
+        data_base64=stranger.data_base64,
+    )
+
+
+def _is_count(text: str | None) -> bool:
+    return text is not None and text.isascii() and text.isdecimal() and len(text) <= SEQUENCE_DIGITS and 0 < int(text) <= MAX_NUMBER
+
+
+class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that is to be written. Made once; a retry sends the same one again.
+
+    Attributes:
+        topic: where it is published.
+        data: JSON text as bytes, or None where there is no data.
+        data_base64: data that is not JSON, in base64; excludes `data`.
+        ordered: whether it must not overtake an earlier event of its subject.
+        extensions: further CloudEvents attributes: text, integers or booleans.
+        fingerprint: what must be equal for a repeat to be the same event; empty: type, subject and data.
+    """
+
+    topic: str
+    id: str
+    source: str
+    type: str
+    data: bytes | None = None
+    data_base64: str | None = None
+    datacontenttype: str | None = "application/json"
+    dataschema: str | None = None
+    subject: str | None = None
+    time: str | None = None
+    correlationid: str | None = None
+    causationid: str | None = None
+    traceparent: str | None = None
+    ordered: bool = True
+    extensions: Mapping[str, str | int | bool] = {}
+    fingerprint: bytes = b""
+
+    def content_digest(self) -> bytes:
+        """Return 16 bytes that are equal for a repeat of this event and differ for another event under its id."""
+        if self.fingerprint:
+            return hashlib.blake2b(self.fingerprint, digest_size=16).digest()
+        parts = (self.type, self.subject, self.dataschema, self.data_base64)
+        content = msgspec.json.encode(parts) + (self.data or b"")
+        return hashlib.blake2b(content, digest_size=16).digest()
+
+
+class Counted(msgspec.Struct, frozen=True, gc=False):
+    """The place a writer gave to an event: who counts, the number per topic from 1, the version in the stream from 1."""
+
+    producer: str
+    sequence: int
+    streamversion: int | None = None
+
+
+def encode_event(event: NewEvent, counted: Counted) -> bytes:
+    """Return the event as it stands on the wire.
+
+    Raises:
+        InvalidEvent: an attribute is missing or malformed, text is not valid Unicode, or the whole is too large.
+    """
+    attributes = _attributes(event)
+    attributes["producer"] = counted.producer
+    attributes["sequence"] = f"{counted.sequence:0{SEQUENCE_DIGITS}}"
+    if counted.streamversion is not None:
+        attributes["streamversion"] = counted.streamversion
+    try:
+        wire = msgspec.json.encode(attributes)
+    except (UnicodeEncodeError, TypeError) as error:
+        raise InvalidEvent(f"event {event.id!a} of {event.source!a}: expected valid Unicode text: {error}") from None
+    if len(wire) > MAX_EVENT_BYTES:
+        raise InvalidEvent(
+            f"event {event.id} of {event.source}: expected at most {MAX_EVENT_BYTES} bytes, found {len(wire)}. "
+            "Store the large part elsewhere and refer to it."
+        )
+    return wire
+
+
+def _attributes(event: NewEvent) -> dict[str, object]:
+    if not event.topic:
+        raise InvalidEvent(f"event {event.id!a}: expected a topic, found none")
+    if problem := attribute_problem(event):
+        raise InvalidEvent(problem)
+    attributes: dict[str, object] = {"specversion": "1.0", "id": event.id, "source": event.source, "type": event.type}
+    optional = (
+        ("subject", event.subject),
+        ("time", event.time),
+        ("dataschema", event.dataschema),
+        ("partitionkey", event.subject),
+        ("correlationid", event.correlationid),
+        ("causationid", event.causationid),
+        ("traceparent", event.traceparent),
+    )
+    attributes.update((name, value) for name, value in optional if value)
+    attributes.update(check_extensions(event.extensions))
+    if event.data_base64 is not None:
+        attributes["data_base64"] = event.data_base64
+        attributes["datacontenttype"] = event.datacontenttype or "application/octet-stream"
+    elif event.data is not None:
+        attributes["datacontenttype"] = event.datacontenttype or "application/json"
+        attributes["data"] = _json_text(event)
+    return attributes
+
+
+def _json_text(event: NewEvent) -> msgspec.Raw:
+    """Return the data as it is if it is JSON in UTF-8; the sidecar would refuse anything else, and the whole bulk with it."""
+    data = event.data or b""
+    try:
+        data.decode()
+        return _decode_raw(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidEvent(f"event {event.id!a} of {event.source!a}: expected data as JSON text in UTF-8: {error}") from None
+
+
+def check_extensions(extensions: Mapping[str, str | int | bool]) -> Mapping[str, str | int | bool]:
+    """Return the extension attributes if CloudEvents allows them.
+
+    Raises:
+        InvalidEvent: a name that is not lower-case letters and digits, is one of the core, or is reserved for the writer.
+    """
+    for name, value in extensions.items():
+        if name in RESERVED:
+            raise InvalidEvent(f"attribute {name!r} is set by the writer of the log. Leave it out.")
+        if name in _CORE or not _ATTRIBUTE_NAME.fullmatch(name):
+            raise InvalidEvent(f"extension attribute: expected lower-case letters and digits, found {name!a}")
+        if not isinstance(value, str | int | bool):
+            raise InvalidEvent(f"extension attribute {name!r}: expected text, integer or boolean, found {type(value).__name__}")
+    return extensions

@@ -1,0 +1,15 @@
+"""Ids and the clock, for the edges that hand them to deciding code."""
+
+from datetime import UTC, datetime
+
+import uuid_utils
+
+
+def new_id() -> str:
+    """Return a new UUIDv7: unique, and later ones sort after earlier ones of this process."""
+    return str(uuid_utils.uuid7())
+
+
+def now() -> str:
+    """Return the time as CloudEvents writes it: RFC 3339, UTC, microseconds, `2026-11-20T09:30:00.000000Z`."""
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,0 +1,226 @@
+"""What every adapter of the read model port promises."""
+
+import threading
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from sidestream.errors import ReadModelError, RefusedByStore, UnknownGeneration
+from sidestream.ports import Condition, Generation, Query, ReadModels
+from sidestream.projection import Newest, Table
+
+
+class Item(msgspec.Struct, frozen=True):
+    name: str
+    group: str
+    size: int
+    share: float
+    done: bool
+    note: str | None
+    raw: bytes
+
+
+class Line(msgspec.Struct, frozen=True):
+    at: int
+    text: str
+
+
+ITEMS = Table(Item, key=("group", "name"), indexes=[("size",), ("group", "size", "name")])
+LINES = Table(Line, key=("at",), keep=Newest(3, by=("at",)))
+TABLES = (ITEMS, LINES)
+
+
+def item(name: str, group: str = "a", size: int = 1) -> Item:
+    return Item(name, group, size, 0.12345678901234567, True, None, b"\x00\xff")
+
+
+@pytest.fixture
+def generation(read_models: ReadModels) -> Iterator[Generation]:
+    opened = read_models.open(read_models.create(1, TABLES, "2026-11-21T00:00:00Z"))
+    yield opened
+    opened.close()
+
+
+def test_rows_come_back_as_they_were_written(generation: Generation) -> None:
+    rows = [item("plain"), item("emoji 🎈 and \x00 nul", size=2**53 + 1), Item("edge", "a", -(2**63), 1.0, False, "", b"")]
+    with generation.unit() as unit:
+        unit.write(ITEMS, rows)
+    with generation.snapshot() as reader:
+        found = reader.read(ITEMS, [ITEMS.key_of(row) for row in rows])
+    assert [found[ITEMS.key_of(row)] for row in rows] == rows
+    assert type(found["a", "edge"].done) is bool
+
+
+def test_a_missing_key_is_left_out(generation: Generation) -> None:
+    with generation.snapshot() as reader:
+        assert reader.read(ITEMS, [("a", "nobody")]) == {}
+        assert reader.read(ITEMS, []) == {}
+
+
+def test_writing_again_replaces_the_row(generation: Generation) -> None:
+    with generation.unit() as unit:
+        unit.write(ITEMS, [item("x", size=1)])
+        unit.write(ITEMS, [item("x", size=2)])
+        assert unit.read(ITEMS, [("a", "x")])["a", "x"].size == 2
+        assert unit.count(ITEMS) == 1
+
+
+def test_deleting_a_missing_row_is_no_error(generation: Generation) -> None:
+    with generation.unit() as unit:
+        unit.write(ITEMS, [item("x"), item("y")])
+        unit.delete(ITEMS, [("a", "x"), ("a", "nobody")])
+    with generation.snapshot() as reader:
+        assert reader.select(ITEMS, Query()) == [item("y")]
+
+
+def test_an_exception_rolls_everything_back(generation: Generation) -> None:
+    with generation.unit() as unit:
+        unit.write(ITEMS, [item("x", size=1)])
+    with pytest.raises(ZeroDivisionError), generation.unit() as unit:
+        unit.write(ITEMS, [item("x", size=2), item("y")])
+        unit.delete(ITEMS, [("a", "x")])
+        raise ZeroDivisionError
+    with generation.snapshot() as reader:
+        assert reader.select(ITEMS, Query()) == [item("x", size=1)]
+
+
+def test_a_value_the_database_cannot_hold_is_refused_and_nothing_is_written(generation: Generation, request: pytest.FixtureRequest) -> None:
+    if "memory" in request.node.name:
+        return  # Python holds any integer: there is nothing to refuse
+    with pytest.raises(RefusedByStore), generation.unit() as unit:
+        unit.write(ITEMS, [item("fine"), item("too large", size=2**63)])
+    with generation.snapshot() as reader:
+        assert reader.count(ITEMS) == 0
+
+
+def test_pages_are_complete_and_do_not_overlap(generation: Generation) -> None:
+    rows = [item(f"n{at:03}", group="ab"[at % 2], size=at // 3) for at in range(50)]
+    with generation.unit() as unit:
+        unit.write(ITEMS, rows)
+    for descending in (False, True):
+        assert _all_pages(generation, descending) == sorted(rows, key=lambda row: (row.size, row.group, row.name), reverse=descending)
+
+
+def _all_pages(generation: Generation, descending: bool) -> list[Item]:
+    found: list[Item] = []
+    after: tuple[object, ...] | None = None
+    with generation.snapshot() as reader:
+        while page := reader.select(ITEMS, Query((), ("size", "group", "name"), descending, after, 7)):
+            found.extend(page)
+            after = (page[-1].size, page[-1].group, page[-1].name)
+    return found
+
+
+def test_conditions_must_all_hold(generation: Generation) -> None:
+    with generation.unit() as unit:
+        unit.write(ITEMS, [item(str(size), size=size) for size in range(10)])
+        where = (Condition("size", ">=", 3), Condition("size", "<", 6), Condition("group", "=", "a"))
+        assert [row.size for row in unit.select(ITEMS, Query(where, ("size",)))] == [3, 4, 5]
+        assert unit.count(ITEMS, where) == 3
+        assert unit.count(ITEMS, (Condition("note", "=", "x"),)) == 0
+
+
+def test_text_is_ordered_by_code_point(generation: Generation) -> None:
+    names = ["a", "B", "é", "z", "Ω", "🎈", "_", "10", "9"]
+    with generation.unit() as unit:
+        unit.write(ITEMS, [item(name) for name in names])
+        assert [row.name for row in unit.select(ITEMS, Query(order_by=("name",)))] == sorted(names)
+
+
+def test_only_the_newest_rows_are_kept(generation: Generation) -> None:
+    with generation.unit() as unit:
+        unit.write(LINES, [Line(at, str(at)) for at in (5, 1, 4, 2, 3)])
+        unit.keep_newest(LINES)
+        assert [row.at for row in unit.select(LINES, Query(order_by=("at",)))] == [3, 4, 5]
+        unit.keep_newest(LINES)
+        assert unit.count(LINES) == 3
+
+
+def test_a_snapshot_does_not_see_what_commits_after_it_began(generation: Generation, request: pytest.FixtureRequest) -> None:
+    if "memory" in request.node.name:
+        return  # there readers and the writer take turns
+    with generation.snapshot() as reader:
+        assert reader.count(ITEMS) == 0
+        with generation.unit() as unit:
+            unit.write(ITEMS, [item("late")])
+        assert reader.count(ITEMS) == 0
+    with generation.snapshot() as reader:
+        assert reader.count(ITEMS) == 1
+
+
+def test_transactions_of_many_threads_lose_no_update(read_models: ReadModels) -> None:
+    name = read_models.create(1, TABLES, "now")
+    generations = [read_models.open(name) for _ in range(4)]
+
+    def add_fifty(own: Generation) -> None:
+        for _ in range(50):
+            with own.unit() as unit:
+                size = unit.read(ITEMS, [("a", "sum")]).get(("a", "sum"), item("sum", size=0)).size
+                unit.write(ITEMS, [item("sum", size=size + 1)])
+
+    threads = [threading.Thread(target=add_fifty, args=(own,)) for own in generations]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with generations[0].snapshot() as reader:
+        assert reader.read(ITEMS, [("a", "sum")])["a", "sum"].size == 200
+    for own in generations:
+        own.close()
+
+
+# ── generations ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_new_generation_is_neither_ready_nor_live(read_models: ReadModels) -> None:
+    read_models.create(7, TABLES, "2026-11-21T00:00:00Z")
+    (info,) = read_models.generations()
+    assert (info.name, info.version, info.state, info.created_at, info.live) == ("g1", 7, "building", "2026-11-21T00:00:00Z", False)
+
+
+def test_the_pointer_moves_only_to_what_is_ready(read_models: ReadModels) -> None:
+    first, second = read_models.create(1, TABLES, ""), read_models.create(1, TABLES, "")
+    with pytest.raises(ReadModelError, match="building"):
+        read_models.switch(first)
+    for name in (first, second):
+        read_models.mark_ready(name)
+        read_models.switch(name)
+    assert [info.live for info in read_models.generations()] == [False, True]
+
+
+def test_the_live_generation_cannot_be_dropped(read_models: ReadModels) -> None:
+    name = read_models.create(1, TABLES, "")
+    read_models.mark_ready(name)
+    read_models.switch(name)
+    with pytest.raises(ReadModelError, match="live"):
+        read_models.drop(name)
+
+
+def test_a_name_is_not_given_twice(read_models: ReadModels) -> None:
+    first = read_models.create(1, TABLES, "")
+    read_models.drop(first)
+    assert read_models.create(1, TABLES, "") != first
+
+
+def test_generations_do_not_share_rows(read_models: ReadModels) -> None:
+    first, second = (read_models.open(read_models.create(1, TABLES, "")) for _ in range(2))
+    with first.unit() as unit:
+        unit.write(ITEMS, [item("x")])
+    with second.snapshot() as reader:
+        assert reader.count(ITEMS) == 0
+    first.close()
+    second.close()
+
+
+@pytest.mark.parametrize("verb", ["open", "mark_ready", "switch", "drop"])
+def test_an_unknown_generation_is_named(read_models: ReadModels, verb: str) -> None:
+    with pytest.raises(UnknownGeneration, match="g99"):
+        getattr(read_models, verb)("g99")
+
+
+def test_only_one_may_build_at_a_time(read_models: ReadModels) -> None:
+    with read_models.exclusively(), pytest.raises(ReadModelError, match="another rebuild"), read_models.exclusively():
+        pass
+    with read_models.exclusively():
+        pass

@@ -1,0 +1,41 @@
+"""Intervals behave like a set of numbers, whatever the order they are added in."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidestream.errors import ReadModelError
+from sidestream.intervals import Intervals
+
+
+@given(st.lists(st.integers(1, 60)))
+def test_intervals_hold_exactly_what_was_added(numbers: list[int]) -> None:
+    intervals = Intervals()
+    for number in numbers:
+        intervals.add(number)
+    assert [number for number in range(70) if number in intervals] == sorted(set(numbers))
+    assert intervals.highest == max(numbers, default=0)
+    assert intervals.holes == intervals.highest - len(set(numbers))
+    assert str(Intervals.parse(str(intervals))) == str(intervals)
+
+
+@given(st.sets(st.integers(1, 60)))
+def test_neighbours_are_one_interval(numbers: set[int]) -> None:
+    intervals = Intervals()
+    for number in numbers:
+        intervals.add(number)
+    begins = [number for number in numbers if number - 1 not in numbers]
+    assert len(str(intervals).split(",")) == max(len(begins), 1)
+
+
+def test_a_gapless_count_is_one_interval() -> None:
+    intervals = Intervals()
+    for number in range(1, 10_001):
+        intervals.add(number)
+    assert str(intervals) == "1-10000"
+
+
+@pytest.mark.parametrize("text", ["1", "a-b", "1-2-3", "1-,2-3", "-5"])
+def test_what_is_no_list_of_intervals_is_refused(text: str) -> None:
+    with pytest.raises(ReadModelError, match="intervals: expected"):
+        Intervals.parse(text)
