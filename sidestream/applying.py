@@ -157,7 +157,7 @@ class Applier:
         self._remembered = remembered
         self._now = now
         self._rows = WorkingRows(unit)
-        self._touched_counts: set[tuple[str, str]] = set()
+        self._recent: dict[tuple[str, str], dict[int, tuple[int, str]]] = {}
         self.outcome = Outcome()
         self._begin()
 
@@ -187,11 +187,16 @@ class Applier:
 
     def commit(self) -> None:
         """Write everything into the transaction; the caller's block commits it."""
-        for topic, producer in self._touched_counts:
-            self._rows.put(COUNTS, Count(topic, producer, str(self._remembered.counts[topic, producer])))
+        self._note_counts()
         self._rows.put(HEADS, Head("head", self._revision))
         self._rows.flush()
         self._remembered.revision = self._revision
+
+    def _note_counts(self) -> None:
+        for (topic, producer), recent in self._recent.items():
+            self._rows.put(COUNTS, Count(topic, producer, str(self._remembered.counts[topic, producer])))
+            for slot, (number, event_id) in recent.items():
+                self._rows.put(RECENT, RecentId(topic, producer, slot, number, event_id))
 
     # ── admission: every number once ─────────────────────────────────────────────────────────────────────────────────
 
@@ -231,8 +236,7 @@ class Applier:
         if number in intervals:
             return False
         intervals.add(number)
-        self._touched_counts.add((topic, producer))
-        self._rows.put(RECENT, RecentId(topic, producer, number % RECENT_IDS, number, envelope.id))
+        self._recent.setdefault((topic, producer), {})[number % RECENT_IDS] = (number, envelope.id)
         return True
 
     def _is_new_stranger(self, topic: str, envelope: Envelope) -> bool:
@@ -244,16 +248,27 @@ class Applier:
 
     def _check_repeated(self, topic: str, repeated: Sequence[Decoded]) -> None:
         """A duplicate is passed over; the same number under another id is an error with a name."""
-        keyed = [(decoded, _recent_key(topic, decoded.envelope)) for decoded in repeated if decoded.envelope]
-        self._rows.fetch((RECENT, key) for _, key in keyed if key)
-        for decoded, key in keyed:
-            recent = self._rows.get(RECENT, key) if key else None
+        self._rows.fetch((RECENT, key) for decoded in repeated if (key := _recent_key(topic, decoded.envelope)))
+        for decoded in repeated:
             envelope = decoded.envelope
-            if recent is None or envelope is None or recent.sequence != envelope.number or recent.event_id == envelope.id:
+            applied_as = self._applied_as(topic, envelope) if envelope else None
+            if envelope is None or applied_as is None or applied_as == envelope.id:
                 self.outcome.duplicates += 1
                 continue
-            detail = f"number {recent.sequence} of producer {recent.producer} was applied as event {recent.event_id}, found it again as {envelope.id}"
-            self._bury(topic, f"number {recent.sequence} of {recent.producer} as {envelope.id}", decoded, NUMBER_REUSED, detail)
+            number = f"number {envelope.number} of {envelope.producer}"
+            detail = f"{number} was applied as event {applied_as}, found it again as {envelope.id}"
+            self._bury(topic, f"{number} as {envelope.id}", decoded, NUMBER_REUSED, detail)
+
+    def _applied_as(self, topic: str, envelope: Envelope) -> str | None:
+        """Return the id under which this number was applied, None when it is too long ago."""
+        key = _recent_key(topic, envelope)
+        if key is None or envelope.producer is None or envelope.number is None:
+            return None
+        slot = envelope.number % RECENT_IDS
+        number, event_id = self._recent.get((topic, envelope.producer), {}).get(slot, (0, ""))
+        if number == 0 and (row := self._rows.get(RECENT, key)) is not None:
+            number, event_id = row.sequence, row.event_id
+        return event_id if number == envelope.number else None
 
     # ── one event ────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -109,9 +109,12 @@ def attribute_problem(event: "Envelope | NewEvent") -> str:
     """Return what is wrong with the attributes that name an event, or nothing."""
     if not event.id or not event.source or not event.type:
         return f"expected id, source and type that are not empty, found {event.id[:80]!a}, {event.source[:80]!a}, {event.type[:80]!a}"
-    producer = event.producer if isinstance(event, Envelope) else None
-    for name, value in (("id", event.id), ("source", event.source), ("type", event.type), ("subject", event.subject), ("producer", producer)):
-        if value and len(value) > MAX_ATTRIBUTE_BYTES // 4 and len(value.encode("utf-8", "replace")) > MAX_ATTRIBUTE_BYTES:
+    subject, producer = event.subject or "", (event.producer or "") if isinstance(event, Envelope) else ""
+    if max(len(event.id), len(event.source), len(event.type), len(subject), len(producer)) <= MAX_ATTRIBUTE_BYTES // 4:
+        return ""  # no character has more than four bytes
+    named = (("id", event.id), ("source", event.source), ("type", event.type), ("subject", subject), ("producer", producer))
+    for name, value in named:
+        if len(value.encode("utf-8", "replace")) > MAX_ATTRIBUTE_BYTES:
             return f"{name}: expected at most {MAX_ATTRIBUTE_BYTES} bytes, found {value[:40]!a}…"
     return ""
 

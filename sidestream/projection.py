@@ -10,6 +10,7 @@ was applied, in the same transaction as the rows; the rule is called once per ev
 import types
 import typing
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Any, Final, Generic, Literal, Protocol, TypeVar
 
 import msgspec
@@ -66,8 +67,7 @@ class Table(Generic[Row]):
         self.indexes = tuple(indexes)
         self.keep = keep
         self._check_columns()
-        places = [self.column_names.index(name) for name in key]
-        self._key_places = tuple(places)
+        self._key_getter = attrgetter(*key)
 
     def _check_columns(self) -> None:
         used = {*self.key, *(name for index in self.indexes for name in index), *(self.keep.by if self.keep else ())}
@@ -82,7 +82,8 @@ class Table(Generic[Row]):
 
     def key_of(self, row: Row) -> Key:
         """Return the key of a row."""
-        return tuple(getattr(row, name) for name in self.key)
+        found = self._key_getter(row)
+        return found if len(self.key) > 1 else (found,)
 
     def row(self, values: Sequence[Any]) -> Row:
         """Make a row of column values, in the order of the columns."""
