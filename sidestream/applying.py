@@ -229,14 +229,16 @@ class Applier:
         )
 
     def _is_new(self, topic: str, envelope: Envelope) -> bool:
-        number, producer = envelope.number, envelope.producer
-        if number is None or producer is None:
+        producer = envelope.producer
+        if producer is None:
             return self._is_new_stranger(topic, envelope)
-        intervals = self._remembered.counts[topic, producer]
-        if number in intervals:
+        number = envelope.number
+        if not self._remembered.counts[topic, producer].add(number):
             return False
-        intervals.add(number)
-        self._recent.setdefault((topic, producer), {})[number % RECENT_IDS] = (number, envelope.id)
+        recent = self._recent.get((topic, producer))
+        if recent is None:
+            recent = self._recent[topic, producer] = {}
+        recent[number % RECENT_IDS] = (number, envelope.id)
         return True
 
     def _is_new_stranger(self, topic: str, envelope: Envelope) -> bool:
@@ -262,7 +264,7 @@ class Applier:
     def _applied_as(self, topic: str, envelope: Envelope) -> str | None:
         """Return the id under which this number was applied, None when it is too long ago."""
         key = _recent_key(topic, envelope)
-        if key is None or envelope.producer is None or envelope.number is None:
+        if key is None or envelope.producer is None:
             return None
         slot = envelope.number % RECENT_IDS
         number, event_id = self._recent.get((topic, envelope.producer), {}).get(slot, (0, ""))
@@ -447,6 +449,6 @@ def _printable(text: str) -> str:
 
 
 def _recent_key(topic: str, envelope: Envelope | None) -> Key | None:
-    if envelope is None or envelope.number is None:
+    if envelope is None or not envelope.number:
         return None
     return (topic, envelope.producer, envelope.number % RECENT_IDS)

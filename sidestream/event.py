@@ -53,11 +53,9 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     data_base64: str | None = None
 
     @property
-    def number(self) -> int | None:
-        """The producer's count, from 1; None for a stranger, who does not count."""
-        if self.producer is None or self.sequence is None:
-            return None
-        return int(self.sequence)
+    def number(self) -> int:
+        """The producer's count, from 1; 0 for a stranger, who does not count."""
+        return int(self.sequence or 0) if self.producer else 0
 
     @property
     def stream(self) -> str:

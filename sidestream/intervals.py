@@ -41,14 +41,16 @@ class Intervals:
         at = bisect_right(self._lows, number) - 1
         return at >= 0 and number <= self._highs[at]
 
-    def add(self, number: int) -> None:
-        """Add one number; adding it twice changes nothing."""
+    def add(self, number: int) -> bool:
+        """Add one number; return whether it was new."""
         highs = self._highs
         if highs and number == highs[-1] + 1:  # the normal case: the next one
             highs[-1] = number
-            return
-        if number not in self:
-            self._insert(number)
+            return True
+        if number in self:
+            return False
+        self._insert(number)
+        return True
 
     def _insert(self, number: int) -> None:
         lows, highs = self._lows, self._highs

@@ -85,7 +85,7 @@ class Table(Generic[Row]):
         found = self._key_getter(row)
         return found if len(self.key) > 1 else (found,)
 
-    def row(self, values: Sequence[Any]) -> Row:
+    def row(self, values: Iterable[Any]) -> Row:
         """Make a row of column values, in the order of the columns."""
         return self.model(*values)
 

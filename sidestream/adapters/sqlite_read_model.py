@@ -28,6 +28,8 @@ CATALOG_VERSION: Final = 1
 GENERATION_VERSION: Final = 1
 """Schema of the bookkeeping in a generation; a file of another version is refused."""
 _BUSY_SECONDS: Final = 30.0
+_KEYS_A_QUERY: Final = 250
+"""Keys in one query; SQLite takes some thousand values, and longer statements gain nothing."""
 _TYPES: Final[Mapping[ColumnType, str]] = {"text": "TEXT", "integer": "INTEGER", "real": "REAL", "boolean": "INTEGER", "bytes": "BLOB"}
 _AGAIN: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _REFUSED: Final = frozenset({sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE})
@@ -73,27 +75,41 @@ class _SqliteReader:
         self._connection = connection
 
     def read(self, table: Table[Row], keys: Iterable[Key]) -> Mapping[Key, Row]:
-        clause = " AND ".join(f"{quoted(name)}=?" for name in table.key)
-        statement = f"SELECT {columns(table.column_names)} FROM {quoted(table.name)} WHERE {clause}"
-        execute = self._connection.execute
-        found = ((key, execute(statement, key).fetchone()) for key in keys)
-        return {key: table.row(_from_sqlite(table, values)) for key, values in found if values is not None}
+        wanted = list(keys)
+        found: dict[Key, Row] = {}
+        for begin in range(0, len(wanted), _KEYS_A_QUERY):
+            some = wanted[begin : begin + _KEYS_A_QUERY]
+            values = [value for key in some for value in key]
+            rows = map(table.row, _from_sqlite(table, self._connection.execute(_read_statement(table, len(some)), values)))
+            found.update({table.key_of(row): row for row in rows})
+        return found
 
     def select(self, table: Table[Row], query: Query) -> Sequence[Row]:
         statement, values = select_page(table, query, "?")
-        return [table.row(_from_sqlite(table, found)) for found in self._connection.execute(statement, values)]
+        return list(map(table.row, _from_sqlite(table, self._connection.execute(statement, values))))
 
     def count(self, table: Table[Any], where: Sequence[Condition] = ()) -> int:
         number: int = self._connection.execute(*count_rows(table, where, "?")).fetchone()[0]
         return number
 
 
-def _from_sqlite(table: Table[Any], values: Sequence[Any]) -> Sequence[Any]:
+def _read_statement(table: Table[Any], keys: int) -> str:
+    one = f"({', '.join('?' * len(table.key))})"
+    wanted = f"({columns(table.key)}) IN (VALUES {', '.join([one] * keys)})"
+    return f"SELECT {columns(table.column_names)} FROM {quoted(table.name)} WHERE {wanted}"
+
+
+def _from_sqlite(table: Table[Any], found: Iterable[Sequence[Any]]) -> Iterable[Sequence[Any]]:
     """SQLite knows no boolean: 0 and 1 become False and True again."""
-    if not any(column.type == "boolean" for column in table.columns):
-        return values
-    pairs = zip(table.columns, values, strict=True)
-    return [bool(value) if column.type == "boolean" and value is not None else value for column, value in pairs]
+    booleans = [at for at, column in enumerate(table.columns) if column.type == "boolean"]
+    return (_with_booleans(values, booleans) for values in found) if booleans else found
+
+
+def _with_booleans(values: Sequence[Any], booleans: Sequence[int]) -> Sequence[Any]:
+    changed = list(values)
+    for at in booleans:
+        changed[at] = None if changed[at] is None else bool(changed[at])
+    return changed
 
 
 class _SqliteUnit(_SqliteReader):

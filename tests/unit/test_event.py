@@ -89,13 +89,13 @@ def test_an_entry_that_is_no_event_is_unreadable(wire: bytes) -> None:
 
 def test_a_stranger_needs_nothing_but_the_required_attributes() -> None:
     envelope = decode_event(b'{"specversion":"1.0","id":"1","source":"/curl","type":"t","traceparent":"","unknown":[1]}')
-    assert (envelope.number, envelope.stream) == (None, "/curl 1")
+    assert (envelope.number, envelope.stream) == (0, "/curl 1")
 
 
 def test_a_strangers_own_numbers_and_types_do_not_count_here() -> None:
     envelope = decode_event(b'{"id":"1","source":"s","type":"t","subject":"a","streamversion":9,"sequence":"x","correlationid":5,"data":1.0}')
     assert isinstance(envelope, Envelope)
-    assert (envelope.number, envelope.streamversion, envelope.subject, bytes(envelope.data)) == (None, None, "a", b"1.0")
+    assert (envelope.number, envelope.streamversion, envelope.subject, bytes(envelope.data)) == (0, None, "a", b"1.0")
 
 
 def test_a_repeat_has_the_same_digest_and_another_event_has_another() -> None:

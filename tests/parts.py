@@ -1,0 +1,61 @@
+"""Starts real parts for tests: a broker, a sidecar, a whole system, each on free ports and in a folder of its own."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import yaml
+
+from sidestream.launcher.broker import Broker
+from sidestream.launcher.plan import Wishes
+from sidestream.launcher.settings import LauncherSettings
+from sidestream.launcher.system import System
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+TWO_APPS = REPOSITORY / "tests" / "apps" / "dapr.yaml"
+
+
+@asynccontextmanager
+async def running_broker(folder: Path) -> AsyncIterator[Broker]:
+    """An embedded broker with its append-only file below `folder`; kill, pause and start it as you like."""
+    broker = Broker.prepare(folder, "everysec", on_line=lambda line: None)
+    try:
+        await broker.start()
+        await broker.ready()
+        yield broker
+    finally:
+        await broker.stop()
+
+
+@asynccontextmanager
+async def running_system(
+    folder: Path, run_file: Path = TWO_APPS, *, leave_out: tuple[str, ...] = (), environment: Mapping[str, str] | None = None
+) -> AsyncIterator[System]:
+    """Everything in a run file, healthy, on free ports."""
+    wishes = Wishes(leave_out=leave_out, free_ports=True, environment=environment or {})
+    # Never somebody else's broker, whatever the environment names.
+    settings = LauncherSettings(broker="")
+    async with System.start(run_file, folder=folder, wishes=wishes, settings=settings) as system:
+        yield system
+
+
+@asynccontextmanager
+async def running_sidecar(folder: Path, app: str = "tested") -> AsyncIterator[System]:
+    """One broker and one daprd for an app that the test itself is; it may listen on `system[app].entry.port`."""
+    entry = {"appID": app, "appDirPath": str(REPOSITORY), "command": ["true"], "appPort": 1, "daprHTTPPort": 2, "daprGRPCPort": 3}
+    common = {"resourcesPath": str(REPOSITORY / "components"), "configFilePath": str(REPOSITORY / "components" / "configuration.yaml")}
+    folder.mkdir(parents=True, exist_ok=True)
+    run_file = folder / "dapr.yaml"
+    run_file.write_text(yaml.safe_dump({"version": 1, "common": common, "apps": [{**entry, "metricsPort": 4}]}))
+    async with running_system(folder, run_file, leave_out=(app,)) as system:
+        yield system
+
+
+async def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait until a condition holds; fail with its source place when it does not in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds:g} s: {condition}"
+        await asyncio.sleep(0.02)
