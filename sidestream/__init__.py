@@ -1,0 +1,1 @@
+"""Sidestream: event sourcing beside your service, over a Dapr sidecar. The kernel; it names no business thing."""

@@ -1,13 +1,13 @@
 """What a generation keeps besides its rows: what has been applied. Plain tables, written in the transaction of the rows.
 
-    head             one row: counts every transaction, so that a process notices another's
-    checkpoints      how far each topic has been applied
-    counts           per topic and producer the numbers applied, as intervals
-    recent_ids       the ids of the last 1,000 numbers of each producer, to tell a duplicate from a number used twice
-    strangers        source and id of events whose writer does not count
-    stream_versions  the last version applied of each stream
-    parked_streams   streams that wait, and for what
-    parked_events    their events with reason and original bytes, in order of arrival
+head             one row: counts every transaction, so that a process notices another's
+checkpoints      how far each topic has been applied
+counts           per topic and producer the numbers applied, as intervals
+recent_ids       the ids of the last 1,000 numbers of each producer, to tell a duplicate from a number used twice
+strangers        source and id of events whose writer does not count
+stream_versions  the last version applied of each stream
+parked_streams   streams that wait, and for what
+parked_events    their events with reason and original bytes, in order of arrival
 """
 
 from typing import Any, Final

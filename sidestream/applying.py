@@ -51,7 +51,8 @@ from sidestream.working_rows import WorkingRows
 FAILED: Final = "rule-failed"
 BEHIND: Final = "behind"
 WAITING: Final = "waiting"
-UNREADABLE: Final = "unreadable-event"
+UNREADABLE: Final = "unreadable-entry"
+"""The whole entry cannot be read, so that it was not counted; `unreadable-event` is one that was."""
 NUMBER_REUSED: Final = "number-reused"
 VERSION_REUSED: Final = "version-reused"
 
@@ -87,6 +88,14 @@ class Batch(msgspec.Struct, frozen=True):
     read_from: Checkpoint | None
     entries: Sequence[Decoded]
     leads_to: Checkpoint
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Why an event is parked: a stable code, a sentence, and the version that its stream waits for, if it does."""
+
+    code: str
+    detail: str
+    waiting_for: int = 0
 
 
 class Outcome(msgspec.Struct):
@@ -130,7 +139,7 @@ class Rule:
             return Decoded(entry, envelope, handled=True, problem=str(error), code=error.code)
         except Exception as error:  # the rule's own `keys` raised: this event is parked
             return Decoded(entry, envelope, handled=True, problem=f"keys: {type(error).__name__}: {error}", code=FAILED)
-        return Decoded(entry, envelope, event, True, keys)
+        return Decoded(entry, envelope, event, handled=True, keys=keys)
 
 
 class Remembered:
@@ -182,7 +191,7 @@ class Applier:
         admitted = self._admit(batch.topic, batch.entries)
         self._fetch(batch.topic, admitted)
         for decoded in admitted:
-            self._take(batch.topic, decoded, began_late)
+            self._take(batch.topic, decoded, began_late=began_late)
         self._rows.put(CHECKPOINTS, batch.leads_to)
 
     def commit(self) -> None:
@@ -207,7 +216,7 @@ class Applier:
         repeated: list[Decoded] = []
         for decoded in entries:
             if decoded.envelope is None:
-                self._bury(topic, f"entry {decoded.entry.position}", decoded, decoded.code, decoded.problem)
+                self._park(topic, f"entry {decoded.entry.position}", decoded, Reason(decoded.code, decoded.problem))
             elif self._is_new(topic, decoded.envelope):
                 admitted.append(decoded)
             else:
@@ -259,7 +268,7 @@ class Applier:
                 continue
             number = f"number {envelope.number} of {envelope.producer}"
             detail = f"{number} was applied as event {applied_as}, found it again as {envelope.id}"
-            self._bury(topic, f"{number} as {envelope.id}", decoded, NUMBER_REUSED, detail)
+            self._park(topic, f"{number} as {envelope.id}", decoded, Reason(NUMBER_REUSED, detail))
 
     def _applied_as(self, topic: str, envelope: Envelope) -> str | None:
         """Return the id under which this number was applied, None when it is too long ago."""
@@ -281,30 +290,31 @@ class Applier:
             wanted.extend((STREAM_VERSIONS, (topic, envelope.stream)) for envelope in versioned)
         self._rows.fetch(wanted)
 
-    def _take(self, topic: str, decoded: Decoded, began_late: bool) -> None:
+    def _take(self, topic: str, decoded: Decoded, *, began_late: bool) -> None:
         envelope = decoded.envelope
         if envelope is None:
             return
         stream = self._stream_of(envelope)
         parked = self._parked.get((topic, stream))
-        expected = self._expected_version(topic, envelope, began_late)
+        expected = self._expected_version(topic, envelope, began_late=began_late)
         version = envelope.streamversion or 0
         if expected and version < expected:
             detail = f"{stream}: expected version {expected}, found {version} under another number"
-            self._bury(topic, f"version {version} of {stream} as {envelope.id}", decoded, VERSION_REUSED, detail)
+            self._park(topic, f"version {version} of {stream} as {envelope.id}", decoded, Reason(VERSION_REUSED, detail))
         elif parked is not None and not (parked.waiting_for and parked.waiting_for == version):
-            self._park(topic, stream, decoded, BEHIND, "an earlier event of its stream is parked", parked.waiting_for)
+            self._park(topic, stream, decoded, Reason(BEHIND, "an earlier event of its stream is parked", parked.waiting_for))
         elif expected and version > expected:
-            self._park(topic, stream, decoded, WAITING, f"{stream}: waiting for version {expected}, found {version}", expected)
+            reason = Reason(WAITING, f"{stream}: waiting for version {expected}, found {version}", expected)
+            self._park(topic, stream, decoded, reason)
         elif problem := self._evolve(topic, decoded):
-            self._park(topic, stream, decoded, decoded.code or FAILED, problem, 0)
+            self._park(topic, stream, decoded, Reason(decoded.code or FAILED, problem))
         elif parked is not None:
             self._drain(topic, parked)
 
     def _stream_of(self, envelope: Envelope) -> str:
         return envelope.stream if self._rule.projection.ordered else f"{envelope.source} {envelope.id}"
 
-    def _expected_version(self, topic: str, envelope: Envelope, began_late: bool) -> int:
+    def _expected_version(self, topic: str, envelope: Envelope, *, began_late: bool) -> int:
         """Return the version that must come next, 0 where order does not matter or history began late."""
         if not envelope.streamversion or not self._rule.projection.ordered:
             return 0
@@ -325,10 +335,10 @@ class Applier:
         except Exception as error:  # the one edge where a rule's exception becomes a parked event
             self._rows.undo()
             return f"{type(error).__name__}: {error}"
-        self._note_applied(topic, decoded.handled, envelope)
+        self._note_applied(topic, envelope, handled=decoded.handled)
         return ""
 
-    def _note_applied(self, topic: str, handled: bool, envelope: Envelope) -> None:
+    def _note_applied(self, topic: str, envelope: Envelope, *, handled: bool) -> None:
         if handled:
             self.outcome.applied += 1
         else:
@@ -345,17 +355,14 @@ class Applier:
             raise SomebodyFaster
         return parked
 
-    def _bury(self, topic: str, stream: str, decoded: Decoded, code: str, detail: str) -> None:
-        """Park an event as a stream of its own: it holds up nobody."""
-        self._park(topic, stream, decoded, code, detail, 0)
-
-    def _park(self, topic: str, stream: str, decoded: Decoded, code: str, detail: str, waiting_for: int) -> None:
-        before = self._parked.get((topic, stream)) or ParkedStream(topic, stream, waiting_for, 1, 1)
-        self._rows.put(PARKED_EVENTS, self._parked_event(before, decoded, code, detail))
-        self._keep(msgspec.structs.replace(before, next=before.next + 1, waiting_for=waiting_for))
+    def _park(self, topic: str, stream: str, decoded: Decoded, reason: Reason) -> None:
+        """Keep an event that cannot be applied now. Under a name of its own instead of its stream's it holds up nobody."""
+        before = self._parked.get((topic, stream)) or ParkedStream(topic, stream, 0, 1, 1)
+        self._rows.put(PARKED_EVENTS, self._parked_event(before, decoded, reason))
+        self._keep(msgspec.structs.replace(before, next=before.next + 1, waiting_for=reason.waiting_for))
         self.outcome.parked += 1
 
-    def _parked_event(self, stream: ParkedStream, decoded: Decoded, code: str, detail: str) -> ParkedEvent:
+    def _parked_event(self, stream: ParkedStream, decoded: Decoded, reason: Reason) -> ParkedEvent:
         envelope = decoded.envelope
         return ParkedEvent(
             topic=stream.topic,
@@ -366,9 +373,9 @@ class Applier:
             event_id=envelope.id if envelope else "",
             type=envelope.type if envelope else "",
             streamversion=(envelope.streamversion or 0) if envelope else 0,
-            reason=code,
-            detail=_printable(detail),
-            attempts=0 if code in (BEHIND, WAITING) else 1,
+            reason=reason.code,
+            detail=_printable(reason.detail),
+            attempts=0 if reason.code in (BEHIND, WAITING) else 1,
             first_at=self._now,
             last_at=self._now,
             wire=decoded.entry.data,

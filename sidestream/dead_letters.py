@@ -30,9 +30,7 @@ def parked_events(generation: Generation, limit: int = 1000, after: tuple[str, s
         return reader.select(PARKED_EVENTS, Query(order_by=PARKED_EVENTS.key, after=after, limit=limit))
 
 
-def retry(
-    rule: Rule, generation: Generation, now: Callable[[], str], topic: str | None = None, stream: str | None = None
-) -> Retried:
+def retry(rule: Rule, generation: Generation, now: Callable[[], str], topic: str | None = None, stream: str | None = None) -> Retried:
     """Try parked streams again, each in a transaction of its own: all, those of a topic, or one.
 
     A stream is drained in order until an event cannot be applied; that one keeps its new reason.

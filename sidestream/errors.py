@@ -76,9 +76,7 @@ class EventConflict(AppendRefused):
     code = "event-conflict"
 
     def __init__(self, source: str, event_id: str) -> None:
-        super().__init__(
-            f"event {event_id} of {source} is stored already with other content. Give the new event an id of its own."
-        )
+        super().__init__(f"event {event_id} of {source} is stored already with other content. Give the new event an id of its own.")
         self.source = source
         self.event_id = event_id
 

@@ -77,6 +77,8 @@ class _Stranger(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     data_base64: str | None = None
 
 
+_UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""Not JSON of our shape, not UTF-8, nested a thousand levels deep."""
 _decode_envelope: Final = msgspec.json.Decoder(Envelope).decode
 _decode_stranger: Final = msgspec.json.Decoder(_Stranger).decode
 _decode_raw: Final = msgspec.json.Decoder(msgspec.Raw).decode
@@ -89,15 +91,16 @@ def decode_event(data: bytes) -> Envelope:
         UnreadableEvent: not JSON, a required attribute missing or empty, or a count that is not a positive number.
     """
     try:
-        envelope = _decode_envelope(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        envelope = _decode_envelope(str(data, "utf-8"))  # as text: msgspec would pass bytes that are no UTF-8 inside `data`
+    except _UNDECODABLE as error:
         envelope = _decode_as_stranger(data, error)
     if problem := attribute_problem(envelope):
         raise UnreadableEvent(problem)
     if envelope.producer is None:
         return envelope if envelope.streamversion is None else msgspec.structs.replace(envelope, streamversion=None)
     if not envelope.producer or not _is_count(envelope.sequence):
-        raise UnreadableEvent(f"producer {envelope.producer[:80]!r}: expected sequence as a positive number, found {envelope.sequence!r:.80}")
+        found = f"{envelope.sequence!r:.80}"
+        raise UnreadableEvent(f"producer {envelope.producer[:80]!r}: expected sequence as a positive number, found {found}")
     if envelope.streamversion is not None and not 0 < envelope.streamversion <= MAX_NUMBER:
         raise UnreadableEvent(f"expected streamversion from 1 to {MAX_NUMBER}, found {envelope.streamversion}")
     return envelope
@@ -120,8 +123,8 @@ def attribute_problem(event: "Envelope | NewEvent") -> str:
 def _decode_as_stranger(data: bytes, error: Exception) -> Envelope:
     """Take a stranger's event whose extension attributes have other types than ours; its own numbers do not count here."""
     try:
-        stranger = _decode_stranger(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        stranger = _decode_stranger(str(data, "utf-8"))
+    except _UNDECODABLE:
         raise UnreadableEvent(f"expected a CloudEvent as JSON: {error}") from None
     if stranger.producer is not msgspec.UNSET:
         raise UnreadableEvent(f"expected a CloudEvent with a count: {error}") from None

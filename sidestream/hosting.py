@@ -205,10 +205,8 @@ class ProjectionHost:
         while not self._stopping.is_set():
             bell = self._bells[name]
             bell.clear()
-            if await self._catch_up(name, following):
-                pause = self._sweep_seconds
-            else:
-                pause = min(pause * 2, _LONGEST_PAUSE)
+            well = await self._catch_up(name, following)
+            pause = self._sweep_seconds if well else min(pause * 2, _LONGEST_PAUSE)
             await self._wait(bell, pause)
 
     async def _wait(self, bell: asyncio.Event, pause: float) -> None:
@@ -222,6 +220,10 @@ class ProjectionHost:
             outcome = await asyncio.to_thread(following.projector.catch_up, self._stopping.is_set)
         except SidestreamError as error:
             self._say(name, following, f"{error.code}: {error}")
+            return False
+        except Exception as error:  # a fault of ours: follow on after a pause, and be red until then
+            log_line.exception("following failed", projection=self.projection.name, generation=name)
+            self._say(name, following, f"internal: {type(error).__name__}: {error}")
             return False
         following.total.add(outcome)
         following.caught_up = True

@@ -283,7 +283,7 @@ class Generation(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name, unique among the generations of its projection: `g1`, `g2` …"""
+        """Its name, unique among the generations of its projection: `g1`, `g2` and so on."""
         ...
 
     def unit(self) -> AbstractContextManager[Unit]:

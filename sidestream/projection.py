@@ -9,7 +9,7 @@ was applied, in the same transaction as the rows; the rule is called once per ev
 
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from operator import attrgetter
 from typing import Any, Final, Generic, Literal, Protocol, TypeVar
 

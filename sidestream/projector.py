@@ -121,10 +121,10 @@ class Projector:
     def _entries_after_break(self, topic: str, checkpoint: Checkpoint, entries: Sequence[LogEntry], limit: int) -> Sequence[LogEntry]:
         """The event at the checkpoint is not there.
 
-            trimmed up to the checkpoint exactly   nothing is missing: go on after it
-            trimmed beyond it                      events that were never applied are gone: an error, never a silent skip
-            else                                   another log under this name: read it from its start, the counts skip
-                                                   what has been applied, the read model does not go back
+        trimmed up to the checkpoint exactly   nothing is missing: go on after it
+        trimmed beyond it                      events that were never applied are gone: an error, never a silent skip
+        else                                   another log under this name: read it from its start, the counts skip
+                                               what has been applied, the read model does not go back
         """
         extent = self._log.extent(topic)
         if extent.trimmed_to is not None and self._log.compare(extent.trimmed_to, checkpoint.position) > 0:
@@ -171,7 +171,7 @@ class Projector:
         refused = batch.entries[0]
         if refused.code == refusal.code:  # it was parked for this already, and is refused all the same
             raise ReadModelError(f"the database refuses even the parked event at {refused.entry.position}: {refusal}") from refusal
-        parked = Decoded(refused.entry, refused.envelope, None, True, (), str(refusal), refusal.code)
+        parked = Decoded(refused.entry, refused.envelope, handled=True, problem=str(refusal), code=refusal.code)
         return self._transact([Batch(batch.topic, batch.read_from, [parked], batch.leads_to)])
 
     def _in_turn(self, parts: Sequence[Sequence[Batch]]) -> Outcome:

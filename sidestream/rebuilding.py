@@ -37,6 +37,7 @@ def rebuild(
     log: EventLog,
     read_models: ReadModels,
     now: Callable[[], str],
+    *,
     progress: Progress = lambda done, total: None,
 ) -> Rebuilt:
     """Build the next generation and switch to it. The one before stays and follows; older ones are dropped.
@@ -50,34 +51,28 @@ def rebuild(
         dropped = _drop_unfinished(read_models)
         _refuse_trimmed(projection, log)
         name = read_models.create(projection.version, (*BOOKKEEPING, *projection.tables), now())
-        outcome = _fill(projection, registry, log, read_models, name, now, progress)
+        generation = read_models.open(name)
+        try:
+            outcome = _fill(Projector(Rule(projection, registry), log, generation, now, REBUILD_BATCH), _length(projection, log), progress)
+        finally:
+            generation.close()
         before = next((info.name for info in read_models.generations() if info.live), "")
         read_models.mark_ready(name)
         read_models.switch(name)
         return Rebuilt(name, before, (*dropped, *_drop_older(read_models, {name, before})), outcome)
 
 
-def _fill(
-    projection: Projection,
-    registry: Registry,
-    log: EventLog,
-    read_models: ReadModels,
-    name: str,
-    now: Callable[[], str],
-    progress: Progress,
-) -> Outcome:
-    """Follow the log into the new generation until its end, as it is when it is reached."""
-    total = sum(log.extent(topic).length for topic in projection.topics)
-    generation = read_models.open(name)
-    try:
-        projector = Projector(Rule(projection, registry), log, generation, now, REBUILD_BATCH)
-        outcome = Outcome()
-        while (step := projector.step()) is not None:
-            outcome.add(step)
-            progress(outcome.applied + outcome.unhandled + outcome.duplicates + outcome.parked, total)
-        return outcome
-    finally:
-        generation.close()
+def _fill(projector: Projector, total: int, progress: Progress) -> Outcome:
+    """Follow the log until its end, as it is when it is reached."""
+    outcome = Outcome()
+    while (step := projector.step()) is not None:
+        outcome.add(step)
+        progress(outcome.applied + outcome.unhandled + outcome.duplicates + outcome.parked, total)
+    return outcome
+
+
+def _length(projection: Projection, log: EventLog) -> int:
+    return sum(log.extent(topic).length for topic in projection.topics)
 
 
 def _drop_unfinished(read_models: ReadModels) -> tuple[str, ...]:

@@ -113,7 +113,7 @@ class Registry:
         self,
         data: msgspec.Struct,
         *,
-        id: str,
+        id: str,  # noqa: A002 - the attribute's name in CloudEvents
         subject: str,
         time: str,
         correlationid: str | None = None,
@@ -166,7 +166,7 @@ class Registry:
             if envelope.dataschema is None or envelope.dataschema == event_type.dataschema:
                 return self._decoders[envelope.type].decode(envelope.data)
             return self._lift(event_type, envelope)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UnreadableEvent(f"{envelope.type}: {error}") from None
 
     def _lift(self, event_type: EventType, envelope: Envelope) -> Any:

@@ -137,7 +137,7 @@ class MemoryReadModels:
         with self._lock:
             self._created += 1
             name = f"g{self._created}"
-            self._infos[name] = GenerationInfo(name, version, "building", created_at, False)
+            self._infos[name] = GenerationInfo(name, version, "building", created_at, live=False)
             self._generations[name] = MemoryGeneration(name, tables)
             return name
 

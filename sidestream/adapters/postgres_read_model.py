@@ -86,7 +86,9 @@ class _PostgresReader:
         wanted = list(keys)
         if not wanted:
             return {}
-        statement = f"SELECT {_prefixed(table.column_names)} FROM {_keys_as_rows(table)} JOIN {quoted(table.name)} t USING ({columns(table.key)})"
+        statement = (
+            f"SELECT {_prefixed(table.column_names)} FROM {_keys_as_rows(table)} JOIN {quoted(table.name)} t USING ({columns(table.key)})"
+        )
         found = self._connection.execute(statement.encode(), _as_arrays(wanted))
         rows = [table.row([_unescaped(value) for value in values]) for values in found]
         return {table.key_of(row): row for row in rows}
@@ -174,7 +176,9 @@ class PostgresReadModels:
     def __init__(self, url: str, projection: str) -> None:
         self._projection = projection
         options = {"options": f"-c idle_in_transaction_session_timeout={_IDLE_IN_TRANSACTION}", "connect_timeout": 5}
-        self._pool = ConnectionPool(url, min_size=0, max_size=8, kwargs=options, open=True, reconnect_timeout=0, check=ConnectionPool.check_connection)
+        self._pool = ConnectionPool(
+            url, min_size=0, max_size=8, kwargs=options, open=True, reconnect_timeout=0, check=ConnectionPool.check_connection
+        )
         self._prepared = False
 
     @contextmanager
@@ -241,7 +245,9 @@ class PostgresReadModels:
         if self._info(name).live:
             raise ReadModelError(f"generation {name} is live. Switch to another one first.")
         with self._catalog() as connection:
-            connection.execute("DELETE FROM sidestream.generations WHERE projection = %s AND number = %s", (self._projection, _number(name)))
+            connection.execute(
+                "DELETE FROM sidestream.generations WHERE projection = %s AND number = %s", (self._projection, _number(name))
+            )
             connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(self._schema(name))))
 
     @contextmanager

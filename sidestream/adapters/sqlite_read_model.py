@@ -256,7 +256,7 @@ class SqliteReadModels:
     @contextmanager
     def exclusively(self) -> Iterator[None]:
         """See `sidestream.ports.ReadModels`."""
-        with open(self._folder / "rebuild.lock", "w") as file:
+        with (self._folder / "rebuild.lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:

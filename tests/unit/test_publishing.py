@@ -117,7 +117,7 @@ async def test_events_that_wait_behind_an_unconfirmed_one_are_refused() -> None:
 
 async def test_random_faults_leave_no_gap_and_no_disorder_among_ordered_events() -> None:
     log = MemoryLog()
-    direct = DirectPublisher(FaultyPublisher(log, seed=7, failing=0.2))
+    direct = DirectPublisher(FaultyPublisher(log, seed=7, failing=0.2), retry_seconds=0.001)
     order: dict[str, list[str]] = {}
 
     async def caller(subject: str) -> None:
@@ -165,7 +165,7 @@ async def test_what_was_never_sent_spends_no_number() -> None:
     hanging = [asyncio.create_task(direct.publish(event(f"x-{n}", ordered=False))) for n in range(4)]
     for n in range(4):
         hanging[n] = asyncio.create_task(direct.publish(event(f"x-{n}", ordered=False)))
-        await until(lambda n=n: len(publisher.calls) > min(n, 3))  # type: ignore[misc]
+        await until(lambda n=n: len(publisher.calls) > min(n, 3))
     late = [asyncio.create_task(direct.publish(event(f"y-{n}"))) for n in range(10)]
     outcomes = await asyncio.gather(*late, return_exceptions=True)
     assert all("not sent" in str(outcome) for outcome in outcomes)
@@ -249,3 +249,21 @@ def test_a_forked_process_counts_for_itself() -> None:
 
 def test_a_place_is_plain_data() -> None:
     assert msgspec.json.encode(Published("p.1", "votes", 3)) == b'{"producer":"p.1","topic":"votes","sequence":3}'
+
+
+async def test_when_one_that_waits_leaves_the_next_gets_its_number() -> None:
+    log = MemoryLog()
+    publisher = FaultyPublisher(log)
+    publisher.gate.clear()
+    direct = DirectPublisher(publisher, linger_seconds=0)
+    in_flight = []
+    for n in range(4):
+        in_flight.append(asyncio.create_task(direct.publish(event(f"x-{n}"))))
+        await until(lambda n=n: len(publisher.calls) == n + 1)
+    leaving, staying = (asyncio.create_task(direct.publish(event(name))) for name in ("leaving", "staying"))
+    await until(lambda: direct.waiting == 6)
+    leaving.cancel()
+    await asyncio.wait([leaving])
+    publisher.gate.set()
+    assert [place.sequence for place in await asyncio.gather(*in_flight, staying)] == [1, 2, 3, 4, 5]
+    assert numbers(log) == [1, 2, 3, 4, 5]

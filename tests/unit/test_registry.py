@@ -52,7 +52,9 @@ def test_a_version_from_the_future_is_told_apart() -> None:
         REGISTRY.read(envelope(b"{}", "urn:sidestream:order.placed:3"))
 
 
-@pytest.mark.parametrize("wrong", [envelope(b"{"), envelope(b'{"cents":"x"}'), envelope(b"{}", "urn:other:1"), envelope(b"{}", kind="order.eaten")])
+@pytest.mark.parametrize(
+    "wrong", [envelope(b"{"), envelope(b'{"cents":"x"}'), envelope(b"{}", "urn:other:1"), envelope(b"{}", kind="order.eaten")]
+)
 def test_what_is_not_declared_is_unreadable(wrong: Envelope) -> None:
     with pytest.raises(UnreadableEvent):
         REGISTRY.read(wrong)

@@ -58,7 +58,7 @@ async def test_everything_stored_is_published_with_its_very_bytes() -> None:
 def test_random_faults_lose_nothing_and_disorder_nothing(seed: int, streams: int, failing: float) -> None:
     async def run() -> None:
         store, log = filled(60, streams, seed), MemoryLog()
-        async with Relay(store, FaultyPublisher(log, seed=seed, failing=failing)):
+        async with Relay(store, FaultyPublisher(log, seed=seed, failing=failing), retry_seconds=0.001):
             await until(lambda: published(store), 60)
         assert len(first_occurrences(log, "orders")) == 60
         assert_nothing_overtaken(log)
@@ -76,7 +76,7 @@ async def test_a_call_never_holds_two_ordered_events_of_one_subject() -> None:
     async with Relay(store, publisher):
         await until(lambda: published(store))
     for call in publisher.calls:
-        assert len({subjects[id] for id in call}) == len(call)
+        assert len({subjects[name] for name in call}) == len(call)
     assert_nothing_overtaken(log)
 
 
@@ -95,7 +95,7 @@ async def test_only_what_has_no_hole_before_it_is_marked() -> None:
     stored = store.append([Append(None, tuple(event(f"x-{n}") for n in range(50)))])
     publisher = FaultyPublisher(log)
     publisher.refused = {stored[20].event_id}
-    async with Relay(store, publisher) as relay:
+    async with Relay(store, publisher, retry_seconds=0.01) as relay:
         await until(lambda: len(first_occurrences(log, "orders")) == 49)
         await until(lambda: store.backlog() == {"orders": 30})
         assert store.unpublished("orders")[0] == stored[20]
@@ -144,7 +144,7 @@ async def test_a_crash_between_publish_and_mark_repeats_and_loses_nothing() -> N
 async def test_two_relays_at_once_can_only_repeat() -> None:
     store, log = filled(600, 20), MemoryLog()
     first, second = FaultyPublisher(log, seed=1, failing=0.1), FaultyPublisher(log, seed=2, failing=0.1)
-    async with Relay(store, first), Relay(store, second):
+    async with Relay(store, first, retry_seconds=0.001, sweep_seconds=0.02), Relay(store, second, retry_seconds=0.001):
         await until(lambda: published(store), 30)
         for _ in range(50):
             store.append([Append(None, (event(None),))])
@@ -156,8 +156,9 @@ async def test_a_ring_is_heard_at_once() -> None:
     store, log = MemoryEventStore(), MemoryLog()
     async with Relay(store, FaultyPublisher(log), sweep_seconds=3600) as relay:
         for n in range(1, 6):
-            await asyncio.to_thread(lambda: [store.append([Append(None, (event("x"),))]), relay.ring()])
-            await until(lambda n=n: log.extent("orders").length == n, 2)  # type: ignore[misc]
+            await asyncio.to_thread(store.append, [Append(None, (event("x"),))])
+            await asyncio.to_thread(relay.ring)
+            await until(lambda n=n: log.extent("orders").length == n, 2)
 
 
 async def test_the_sweep_finds_what_nobody_rang_for() -> None:
@@ -194,7 +195,7 @@ async def test_look_ahead_is_bounded() -> None:
     store.append([Append(None, tuple(event(f"x-{n}") for n in range(5000)))])
     publisher = FaultyPublisher(log)
     publisher.away = True
-    async with Relay(store, publisher, look_ahead=200) as relay:
+    async with Relay(store, publisher, look_ahead=200, retry_seconds=0.001) as relay:
         await until(lambda: len(publisher.calls) > 5)
         relay.ring()
         assert store.read <= 400
@@ -220,4 +221,18 @@ async def test_a_store_that_is_away_for_a_while_is_asked_again() -> None:
         store.away = False
         await until(lambda: published(store))
         await until(lambda: not relay.status.last_error)
-        assert relay.status.backlog == {"orders": 0}
+        await until(lambda: relay.status.backlog == {"orders": 0})
+
+
+async def test_what_another_relay_has_marked_meanwhile_is_no_hole() -> None:
+    store, log = MemoryEventStore(), MemoryLog()
+    publisher = FaultyPublisher(log)
+    async with Relay(store, publisher) as relay:
+        for marked_by_another in (False, True, False):
+            store.append([Append(None, tuple(event(f"x-{n}") for n in range(10)))])
+            if marked_by_another:
+                store.mark_published("orders", 20)
+                continue
+            relay.ring()
+            await until(lambda: published(store))
+    assert log.extent("orders").length == 20

@@ -1,0 +1,42 @@
+# Everything starts here. On a bare machine only Python 3.11 or newer (with pip or venv) and make are needed:
+# `make setup` brings the rest, and both `run` and `test` call it.
+
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+BIN := .venv/bin
+DEMO ?= $(BIN)/python -m services.demo
+ARGS ?=
+THEN = $(if $(NO_DEMO)$(filter --no-demo,$(ARGS)),,--then '$(DEMO)')
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check lint lock clean
+
+help: ## show this list
+	@echo 'Sidestream: event sourcing beside your service.'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## bring everything that is needed: Python environment, broker, daprd (first time: some minutes)
+	@test -n '$(PYTHON)' || { echo 'setup: no Python 3.11 or newer found on PATH. Install one, or name it: make setup PYTHON=/path/to/python3' >&2; exit 2; }
+	@$(PYTHON) tools/setup.py
+
+run: setup ## start broker, sidecars and every app of dapr.yaml, then the demo (NO_DEMO=1: without; ARGS=... for `up`)
+	@$(BIN)/sidestream up $(THEN) $(filter-out --no-demo,$(ARGS))
+
+test: setup ## run every test: unit, contract, integration, e2e, architecture (ARGS=... for pytest)
+	@$(BIN)/python -m pytest $(or $(ARGS),tests)
+
+check: setup lint test ## everything that CI looks at, and the linters before it
+
+lint: setup ## ruff, mypy --strict, the import contracts, yamllint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/yamllint --strict .
+
+lock: setup ## resolve pyproject.toml anew into requirements.lock
+	@$(PYTHON) tools/setup.py --lock
+
+clean: ## delete the environment and what tools leave behind; logs and read models stay (`sidestream reset` wipes those)
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Activity: the newest events of all topics, anybody's."""

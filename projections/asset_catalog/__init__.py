@@ -1,0 +1,1 @@
+"""The asset catalogue: what is on disk now."""

@@ -1,0 +1,1 @@
+"""The tally: votes per poll and option."""

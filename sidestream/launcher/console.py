@@ -1,0 +1,91 @@
+"""Where the launcher speaks and where the parts' lines go: the terminal, tagged and coloured by app, and one file an app."""
+
+import contextlib
+from pathlib import Path
+from typing import IO
+
+from rich.console import Console
+from rich.style import Style
+
+from sidestream.launcher.process import LineSink
+
+_COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_red", "bright_cyan", "bright_magenta", "bright_green")
+
+
+# What every sidecar says at every start and stop: it runs without Dapr's control plane, which nothing here uses, and
+# its readers notice that their connection was closed. In the files only.
+_SAID_EVERY_TIME = (
+    "mTLS is disabled. Skipping certificate request",
+    "placement service is not configured",
+    "No scheduler host addresses provided",
+    "use of closed network connection",
+)
+
+
+class LogFiles:
+    """One file for each owner below a folder; the last run's is kept beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: dict[str, IO[str]] = {}
+
+    def open(self, owner: str) -> IO[str]:
+        """Return the owner's file, begun anew the first time."""
+        if owner not in self._files:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            path = self._folder / f"{owner}.log"
+            if path.exists():
+                path.replace(self._folder / f"{owner}.previous.log")
+            self._files[owner] = path.open("w", encoding="utf-8", buffering=1)
+        return self._files[owner]
+
+    def close(self) -> None:
+        """Close every file."""
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+
+
+class MergedLog:
+    """The lines of all parts in one place. Without a console they go to their files only."""
+
+    def __init__(self, files: LogFiles, console: Console | None) -> None:
+        self._files = files
+        self.console = console
+        self._colours: dict[str, str] = {}
+
+    def sink(self, owner: str, tag: str) -> LineSink:
+        """Return what takes the lines of one part of an owner."""
+        file = self._files.open(owner)
+        prefix = self._prefix(owner, tag)
+
+        def take(line: str) -> None:
+            file.write(f"{tag} | {line}\n")
+            if not any(remark in line for remark in _SAID_EVERY_TIME):
+                self._show(f"{prefix}{line}\n")
+
+        return take
+
+    def say(self, sentence: str, *, style: str = "") -> None:
+        """Speak for the launcher itself."""
+        self._files.open("launcher").write(f"{sentence}\n")
+        if self.console:
+            with contextlib.suppress(OSError):
+                self.console.print(sentence, style=style, markup=False, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Close the files."""
+        self._files.close()
+
+    def _show(self, line: str) -> None:
+        # A terminal that was closed, or `| head`, must not stop the parts whose lines it showed.
+        if self.console:
+            with contextlib.suppress(OSError):
+                self.console.file.write(line)
+                self.console.file.flush()
+
+    def _prefix(self, owner: str, tag: str) -> str:
+        colour = self._colours.setdefault(owner, _COLOURS[len(self._colours) % len(_COLOURS)])
+        text = f"{tag:>21} │ "
+        system = self.console._color_system if self.console else None  # noqa: SLF001 - rich renders a style only for a given system
+        return Style.parse(colour).render(text, color_system=system)

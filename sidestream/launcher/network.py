@@ -1,0 +1,54 @@
+"""Ports of this machine: which are free, and whether a part answers on one."""
+
+import asyncio
+import random
+import socket
+from collections.abc import Iterable
+from itertools import islice
+
+LOOPBACK = "127.0.0.1"
+_OUR_RANGE = range(20_000, 32_000)
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on the port, on loopback or on every address."""
+    return all(_can_bind(address, port) for address in (LOOPBACK, ""))
+
+
+def free_ports(count: int, without: Iterable[int] = ()) -> list[int]:
+    """Return so many different free ports, none of those named.
+
+    They lie below the range from which the kernel gives outgoing connections their ports, so that none is taken
+    between this answer and its use.
+    """
+    taken = set(without)
+    candidates = (port for port in random.sample(_OUR_RANGE, len(_OUR_RANGE)) if port not in taken and is_free(port))
+    return list(islice(candidates, count))
+
+
+async def status(port: int, path: str, seconds: float = 2.0) -> int | None:
+    """Ask by HTTP and return the status code; None when nobody answers."""
+    try:
+        return await asyncio.wait_for(_status(port, path), seconds)
+    except (OSError, TimeoutError, ValueError, IndexError):
+        return None
+
+
+async def _status(port: int, path: str) -> int:
+    reader, writer = await asyncio.open_connection(LOOPBACK, port)
+    try:
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {LOOPBACK}\r\nConnection: close\r\n\r\n".encode())
+        return int((await reader.readline()).split()[1])
+    finally:
+        writer.close()
+
+
+def _can_bind(address: str, port: int) -> bool:
+    with socket.socket() as attempt:
+        # As servers do: a connection that lingers after its server's end does not hold the port.
+        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            attempt.bind((address, port))
+        except OSError:
+            return False
+        return True

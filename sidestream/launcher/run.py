@@ -1,0 +1,114 @@
+"""`sidestream up` from start to stop: the signals, what is said when everything is healthy, the command run then."""
+
+import asyncio
+import json
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from sidestream.launcher.interruption import Interruption
+from sidestream.launcher.parts import Pair
+from sidestream.launcher.plan import Wishes
+from sidestream.launcher.process import Process, Program
+from sidestream.launcher.system import System
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where one app answers. In one process there is no sidecar."""
+
+    app: str
+    url: str
+    sidecar: str | None = None
+
+
+@dataclass(frozen=True)
+class Session:
+    """What the one who typed `sidestream up` asked for."""
+
+    run_file: Path
+    folder: Path | None
+    wishes: Wishes
+    console: Console
+    # A command run when everything is healthy; empty for none.
+    then: str = ""
+    as_json: bool = False
+
+
+async def run(session: Session) -> int:
+    """Start, run until a signal, stop. Return 0, or 1 when a part had died or the command had failed.
+
+    Raises:
+        CannotStart: something does not start; what had been started was stopped.
+    """
+    code = 0
+    with Interruption() as interruption:
+        async with System.prepared(session.run_file, folder=session.folder, wishes=session.wishes, console=session.console) as system:
+            interruption.on_second = system.end_at_once
+            try:
+                await _up(system, session)
+                code = await after_start(session, [_address(pair) for pair in system])
+                if code:
+                    system.log.say(f"`{session.then}` ended with exit code {code}. Everything keeps running.", style="bold red")
+                await asyncio.Event().wait()
+            finally:
+                code = int(bool(code or system.deaths))
+                system.log.say("Stopping: sidecars, then apps, then the broker.")
+    session.console.print("Stopped.")
+    return code
+
+
+async def _up(system: System, session: Session) -> None:
+    begun = time.monotonic()
+    system.log.say("Starting; Ctrl-C stops everything.")
+    await system.up()
+    seconds = time.monotonic() - begun
+    system.log.say(f"Everything is healthy after {seconds:.1f} s. Broker {system.broker_address}, data and logs in {system.folder.path}")
+    announce([_address(pair) for pair in system], session)
+    for pair in system:
+        if pair.left_out:
+            system.log.say(f"{pair.name} is left to you. Start it with:")
+            system.log.say(f"  {pair.app.program.line()}")
+
+
+def announce(addresses: Sequence[Address], session: Session) -> None:
+    """Print where the apps answer: a table, or one JSON object on standard output."""
+    if session.as_json:
+        sys.stdout.write(json.dumps({"apps": [asdict(address) for address in addresses]}) + "\n")
+        sys.stdout.flush()
+        return
+    # The longest line has 96 columns; a rich table would cut the addresses on a narrow terminal.
+    rows = [("app", "url", "OpenAPI page", "sidecar")]
+    rows += [(address.app, address.url, f"{address.url}/docs", address.sidecar or "none, in one process") for address in addresses]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        session.console.print(line.rstrip(), markup=False, highlight=False, soft_wrap=True)
+
+
+async def after_start(session: Session, addresses: Sequence[Address]) -> int:
+    """Run the command given with --then, its output untagged; return its exit code."""
+    if not session.then:
+        return 0
+    environment = {f"SIDESTREAM_URL_{address.app.upper().replace('-', '_')}": address.url for address in addresses}
+    program = Program("then", shlex.split(session.then), session.run_file.resolve().parent, environment)
+    process = Process(program, on_line=_untagged)
+    try:
+        await process.start()
+        return await process.wait()
+    finally:
+        await process.stop()
+
+
+def _untagged(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def _address(pair: Pair) -> Address:
+    return Address(pair.name, pair.url, pair.sidecar_url)

@@ -1,0 +1,20 @@
+"""What the launcher is told from outside, beside dapr.yaml."""
+
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class LauncherSettings(BaseSettings):
+    """Settings of `sidestream up` and `sidestream broker start`."""
+
+    model_config = SettingsConfigDict(populate_by_name=True, extra="ignore")
+
+    broker: str = Field("", validation_alias="SIDESTREAM_BROKER", description="host:port of another broker; empty: our own")
+    appendfsync: Literal["everysec", "always"] = Field(
+        "everysec",
+        validation_alias="SIDESTREAM_APPENDFSYNC",
+        description="our broker's append-only file: `everysec` can lose the last second in a power cut, `always` nothing",
+    )
+    pubsub: str = Field("pubsub", validation_alias="SIDESTREAM_PUBSUB", description="name of the pub/sub component")

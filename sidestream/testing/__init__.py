@@ -1,0 +1,17 @@
+"""For the tests of whoever uses the kernel: given / when / then for projections.
+
+    ProjectionSpecification(Tally(), registry)
+        .given(happened(VoteCast("lunch", "soup", "ann"), subject="vote-1"))
+        .when(happened(VoteCast("lunch", "cake", "ann"), subject="vote-1"))
+        .delivered(times=2)
+        .shuffled(seed=7)
+        .then(Ballot("lunch", "ann", "soup", "e-001"), Total("lunch", "soup", 1))
+
+It is played through the kernel's own projector over the memory adapters, so that duplicates are skipped by count and
+not by luck; then the same log is rebuilt in one go, and must give the same rows.
+"""
+
+from sidestream.testing.history import Happened, happened, stranger
+from sidestream.testing.specification import ProjectionSpecification
+
+__all__ = ["Happened", "ProjectionSpecification", "happened", "stranger"]

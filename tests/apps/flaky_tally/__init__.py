@@ -1,0 +1,1 @@
+"""The tally, with a rule that raises at random."""

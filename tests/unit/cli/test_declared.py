@@ -1,0 +1,77 @@
+"""Finding projections by the string in dapr.yaml."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sidestream.cli.declared import declared, named
+from sidestream.errors import ConfigurationError
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+APP = """
+  - appID: {name}
+    appDirPath: {folder}
+    command: ["python", "-m", "{module}"]
+    appPort: {port}
+    daprHTTPPort: 1{port}
+    daprGRPCPort: 2{port}
+    metricsPort: 3{port}
+"""
+
+
+@pytest.fixture(autouse=True)
+def same_path() -> Iterator[None]:
+    before = list(sys.path)
+    yield
+    sys.path[:] = before
+
+
+def a_run_file(folder: Path, *modules: str) -> Path:
+    apps = [
+        APP.format(name=module.rpartition(".")[2].replace("_", "-"), folder=REPOSITORY, module=module, port=8000 + at)
+        for at, module in enumerate(modules)
+    ]
+    file = folder / "dapr.yaml"
+    file.write_text("version: 1\napps:" + "".join(apps))
+    return file
+
+
+def test_projections_are_found_and_services_are_not(tmp_path: Path) -> None:
+    with declared(a_run_file(tmp_path, "services.votes", "projections.tally", "projections.asset_catalog"), None) as found:
+        assert [each.projection.name for each in found] == ["tally", "asset_catalog"]
+
+
+def test_a_projection_is_named_by_itself_or_by_its_app(tmp_path: Path) -> None:
+    with declared(a_run_file(tmp_path, "projections.asset_catalog"), None) as found:
+        assert named(found, "asset_catalog") is named(found, "asset-catalog")
+        with pytest.raises(ConfigurationError, match=r"which has asset_catalog; found 'tally'"):
+            named(found, "tally")
+
+
+def test_read_models_lie_where_the_apps_keep_them(tmp_path: Path) -> None:
+    with declared(a_run_file(tmp_path, "projections.tally"), None) as found, found[0].read_models() as read_models:
+        assert read_models.generations() == ()
+    assert (tmp_path / ".sidestream/data/read-models").is_dir()
+
+
+def test_a_variable_of_the_process_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIDESTREAM_DATA", str(tmp_path / "elsewhere"))
+    with declared(a_run_file(tmp_path, "projections.tally"), None) as found, found[0].read_models():
+        assert (tmp_path / "elsewhere/read-models").is_dir()
+
+
+def test_the_working_folder_is_as_before_in_the_end(tmp_path: Path) -> None:
+    before = Path.cwd()
+    with declared(a_run_file(tmp_path, "projections.tally"), None):
+        assert Path.cwd() == tmp_path
+    assert Path.cwd() == before
+
+
+def test_a_missing_run_file_or_module_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"dapr\.yaml: no such file"), declared(tmp_path / "dapr.yaml", None):
+        pass
+    file = a_run_file(tmp_path, "projections.nowhere")
+    with pytest.raises(ConfigurationError, match=r"projections\.nowhere.*Correct the command"), declared(file, None):
+        pass

@@ -1,0 +1,76 @@
+"""What a sidecar will miss is said before anything starts."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sidestream.launcher import resources
+from sidestream.launcher.problem import CannotStart
+from sidestream.launcher.runfile import App
+
+PUBSUB: dict[str, Any] = {
+    "kind": "Component",
+    "metadata": {"name": "pubsub"},
+    "spec": {"type": "pubsub.redis"},
+    "auth": {"secretStore": "secrets"},
+}
+SECRETS: dict[str, Any] = {
+    "kind": "Component",
+    "metadata": {"name": "secrets"},
+    "spec": {"type": "secretstores.local.file", "metadata": [{"name": "secretsFile", "value": ".sidestream/secrets.json"}]},
+}
+
+
+def app(folder: Path, *documents: dict[str, Any], **changes: Any) -> App:
+    components = folder / "components"
+    components.mkdir()
+    for number, document in enumerate(documents):
+        (components / f"{number}.yaml").write_text(yaml.safe_dump(document))
+    (folder / "configuration.yaml").write_text("kind: Configuration")
+    entry = {
+        "name": "tally",
+        "folder": folder,
+        "command": ["sh", "-c", "true"],
+        "port": 1,
+        "http_port": 2,
+        "grpc_port": 3,
+        "metrics_port": 4,
+    }
+    return App(**{**entry, "resources": components, "config": folder / "configuration.yaml", **changes})
+
+
+def test_the_folder_of_the_pubsub_component_is_found(tmp_path: Path) -> None:
+    assert resources.check(app(tmp_path, PUBSUB, SECRETS), "pubsub") == tmp_path / "components"
+
+
+def test_a_missing_pubsub_component_is_named_with_what_is_there(tmp_path: Path) -> None:
+    with pytest.raises(CannotStart, match=r"expected a component `pubsub` of a type pubsub\.\* .* found secrets"):
+        resources.check(app(tmp_path, SECRETS), "pubsub")
+
+
+def test_a_missing_secret_store_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CannotStart, match="its secret store `secrets` is missing"):
+        resources.check(app(tmp_path, PUBSUB), "pubsub")
+
+
+def test_a_missing_folder_configuration_or_program_is_named(tmp_path: Path) -> None:
+    complete = app(tmp_path, PUBSUB, SECRETS)
+    for change, sentence in (
+        ({"resources": tmp_path / "nowhere"}, "expected a folder of components at"),
+        ({"config": tmp_path / "nowhere.yaml"}, "expected a configuration at"),
+        ({"command": [".venv/bin/python", "-m", "x"]}, "Run `make setup`"),
+    ):
+        with pytest.raises(CannotStart, match=sentence):
+            resources.check(complete.model_copy(update=change), "pubsub")
+
+
+def test_a_copy_reads_its_secrets_elsewhere_and_is_otherwise_the_same(tmp_path: Path) -> None:
+    source = app(tmp_path, PUBSUB, SECRETS).resource_folders[0]
+
+    copy = resources.moved(source, tmp_path / "copy", tmp_path / "secrets.json")
+
+    assert yaml.safe_load((copy / "0.yaml").read_text()) == PUBSUB
+    [item] = yaml.safe_load((copy / "1.yaml").read_text())["spec"]["metadata"]
+    assert item["value"] == str(tmp_path / "secrets.json")

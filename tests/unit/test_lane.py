@@ -1,0 +1,52 @@
+"""The lane by itself: what a parcel that is given up means for those behind it."""
+
+from sidestream.adapters.memory_log import MemoryLog
+from sidestream.event import Counted, NewEvent, encode_event
+from sidestream.lane import CALL_EVENTS, Lane
+from sidestream.ports import Outgoing
+from tests.faulty_publisher import FaultyPublisher
+
+
+class OnceOnly:
+    """A parcel that is not sent again."""
+
+    def __init__(self, name: str, key: str | None) -> None:
+        event = NewEvent(topic="t", id=name, source="s", type="t")
+        self.wire = encode_event(event, Counted("p", 1))
+        self.name, self.key, self.size = name, key, len(self.wire)
+        self.sent = self.settled = False
+        self.failures, self.room = 0, CALL_EVENTS
+        self.outcome = ""
+
+    def outgoing(self) -> Outgoing:
+        return Outgoing(self.wire, "", self.name)
+
+    def confirmed(self) -> None:
+        self.outcome = "confirmed"
+
+    def unconfirmed(self, reason: str) -> bool:
+        self.outcome = reason
+        return False
+
+
+async def test_what_waits_behind_a_parcel_that_is_given_up_goes_out() -> None:
+    publisher = FaultyPublisher(MemoryLog())
+    publisher.refused = {"first"}
+    lane = Lane(publisher, "t")
+    parcels = [OnceOnly(name, "key") for name in ("first", "second", "third")]
+    for parcel in parcels:
+        lane.offer(parcel)
+    await lane.drained()
+    assert [parcel.outcome for parcel in parcels] == ["refused", "confirmed", "confirmed"]
+    assert publisher.calls == [["first"], ["second"], ["third"]]
+
+
+async def test_a_call_ends_before_it_is_too_large() -> None:
+    publisher = FaultyPublisher(MemoryLog())
+    lane = Lane(publisher, "t")
+    parcels = [OnceOnly(f"e{n}", None) for n in range(4)]
+    for parcel in parcels:
+        parcel.size = 1_500_000
+        lane.offer(parcel)
+    await lane.drained()
+    assert publisher.calls == [["e0", "e1"], ["e2", "e3"]]
