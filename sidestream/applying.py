@@ -294,9 +294,15 @@ class Applier:
         envelope = decoded.envelope
         if envelope is None:
             return
+        if envelope.streamversion is None and not self._parked:  # the quick way: no order to keep, nobody waits
+            if problem := self._evolve(topic, decoded):
+                self._park(topic, self._stream_of(envelope), decoded, Reason(decoded.code or FAILED, problem))
+            return
+        self._take_in_turn(topic, decoded, envelope, self._expected_version(topic, envelope, began_late=began_late))
+
+    def _take_in_turn(self, topic: str, decoded: Decoded, envelope: Envelope, expected: int) -> None:
         stream = self._stream_of(envelope)
         parked = self._parked.get((topic, stream))
-        expected = self._expected_version(topic, envelope, began_late=began_late)
         version = envelope.streamversion or 0
         if expected and version < expected:
             detail = f"{stream}: expected version {expected}, found {version} under another number"

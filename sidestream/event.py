@@ -94,16 +94,24 @@ def decode_event(data: bytes) -> Envelope:
         envelope = _decode_envelope(str(data, "utf-8"))  # as text: msgspec would pass bytes that are no UTF-8 inside `data`
     except _UNDECODABLE as error:
         envelope = _decode_as_stranger(data, error)
-    if problem := attribute_problem(envelope):
+    if (len(data) > MAX_ATTRIBUTE_BYTES or not envelope.id or not envelope.source or not envelope.type) and (
+        problem := attribute_problem(envelope)  # a whole that is short has no attribute that is long
+    ):
         raise UnreadableEvent(problem)
     if envelope.producer is None:
         return envelope if envelope.streamversion is None else msgspec.structs.replace(envelope, streamversion=None)
-    if not envelope.producer or not _is_count(envelope.sequence):
-        found = f"{envelope.sequence!r:.80}"
-        raise UnreadableEvent(f"producer {envelope.producer[:80]!r}: expected sequence as a positive number, found {found}")
-    if envelope.streamversion is not None and not 0 < envelope.streamversion <= MAX_NUMBER:
-        raise UnreadableEvent(f"expected streamversion from 1 to {MAX_NUMBER}, found {envelope.streamversion}")
+    if problem := _count_problem(envelope):
+        raise UnreadableEvent(problem)
     return envelope
+
+
+def _count_problem(envelope: Envelope) -> str:
+    text = envelope.sequence
+    if not envelope.producer or text is None or not _is_count(text):
+        return f"producer {envelope.producer!r:.80}: expected sequence as a positive number, found {text!r:.80}"
+    if envelope.streamversion is not None and not 0 < envelope.streamversion <= MAX_NUMBER:
+        return f"expected streamversion from 1 to {MAX_NUMBER}, found {envelope.streamversion}"
+    return ""
 
 
 def attribute_problem(event: "Envelope | NewEvent") -> str:
@@ -140,8 +148,8 @@ def _decode_as_stranger(data: bytes, error: Exception) -> Envelope:
     )
 
 
-def _is_count(text: str | None) -> bool:
-    return text is not None and text.isascii() and text.isdecimal() and len(text) <= SEQUENCE_DIGITS and 0 < int(text) <= MAX_NUMBER
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= SEQUENCE_DIGITS and 0 < int(text) <= MAX_NUMBER
 
 
 class NewEvent(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ import structlog
 
 from sidestream.applied import CHECKPOINTS, Checkpoint
 from sidestream.applying import Applier, Batch, Decoded, Outcome, Remembered, Rule, SomebodyFaster
+from sidestream.collecting import no_cyclic_collection
 from sidestream.errors import HistoryTrimmed, ReadModelError, RefusedByStore, StoreAway, TryAgain
 from sidestream.ports import EventLog, Generation, LogEntry
 
@@ -70,8 +71,9 @@ class Projector:
         """
         for _ in range(_TRIES):
             try:
-                batches = [batch for topic in self.rule.projection.topics if (batch := self._read(topic)) is not None]
-                return self._apply(batches) if batches else None
+                with no_cyclic_collection():
+                    batches = [batch for topic in self.rule.projection.topics if (batch := self._read(topic)) is not None]
+                    return self._apply(batches) if batches else None
             except SomebodyFaster:
                 return Outcome()
             except TryAgain as error:

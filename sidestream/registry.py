@@ -76,9 +76,10 @@ class Registry:
         for category in self.categories:
             for event_type in category.types:
                 self._add(event_type, category)
-        self._decoders: Mapping[str, msgspec.json.Decoder[Any]] = {
-            name: msgspec.json.Decoder(event_type.model) for name, (event_type, _) in self._types.items()
+        self._decoders: Mapping[str, Callable[..., Any]] = {
+            name: msgspec.json.Decoder(event_type.model).decode for name, (event_type, _) in self._types.items()
         }
+        self._dataschemas: Mapping[str, str] = {name: event_type.dataschema for name, (event_type, _) in self._types.items()}
 
     def _add(self, event_type: EventType, category: Category) -> None:
         if event_type.name in self._types:
@@ -146,7 +147,7 @@ class Registry:
     def _encode_strictly(self, event_type: EventType, data: msgspec.Struct) -> bytes:
         try:
             encoded = msgspec.json.encode(data)
-            self._decoders[event_type.name].decode(encoded)
+            self._decoders[event_type.name](encoded)
         except (msgspec.ValidationError, UnicodeEncodeError, TypeError) as error:
             raise InvalidEvent(f"{event_type.name}: {error}") from None
         return encoded
@@ -158,14 +159,13 @@ class Registry:
             UnknownSchemaVersion: the event is newer than this program.
             UnreadableEvent: the type is not declared, or the data is not what it declares.
         """
-        found = self._types.get(envelope.type)
-        if found is None:
+        decode = self._decoders.get(envelope.type)
+        if decode is None:
             raise UnreadableEvent(f"{envelope.type}: no such event type is declared")
-        event_type = found[0]
         try:
-            if envelope.dataschema is None or envelope.dataschema == event_type.dataschema:
-                return self._decoders[envelope.type].decode(envelope.data)
-            return self._lift(event_type, envelope)
+            if envelope.dataschema is None or envelope.dataschema == self._dataschemas[envelope.type]:
+                return decode(envelope.data)
+            return self._lift(self._types[envelope.type][0], envelope)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UnreadableEvent(f"{envelope.type}: {error}") from None
 
