@@ -11,14 +11,16 @@ from contextlib import contextmanager
 
 _lock = threading.Lock()
 _holding = 0
+_was_on = False
 
 
 @contextmanager
 def no_cyclic_collection() -> Iterator[None]:
     """Hold the collector back inside the block, in every thread; blocks may overlap."""
-    global _holding  # noqa: PLW0603 - the collector is one per process, so is this count
+    global _holding, _was_on  # noqa: PLW0603 - the collector is one per process, and so is this
     with _lock:
-        was_on = gc.isenabled() or _holding > 0
+        if not _holding:
+            _was_on = gc.isenabled()
         _holding += 1
         gc.disable()
     try:
@@ -26,5 +28,5 @@ def no_cyclic_collection() -> Iterator[None]:
     finally:
         with _lock:
             _holding -= 1
-            if was_on and not _holding:
+            if _was_on and not _holding:
                 gc.enable()

@@ -20,11 +20,12 @@ from sidestream.launcher.system import System
 
 @dataclass(frozen=True)
 class Address:
-    """Where one app answers. In one process there is no sidecar."""
+    """Where one app answers, and the number of its process. In one process there is no sidecar."""
 
     app: str
     url: str
     sidecar: str | None = None
+    process: int | None = None
 
 
 @dataclass(frozen=True)
@@ -82,13 +83,20 @@ def announce(addresses: Sequence[Address], session: Session) -> None:
         sys.stdout.write(json.dumps({"apps": [asdict(address) for address in addresses]}) + "\n")
         sys.stdout.flush()
         return
-    # The longest line has 96 columns; a rich table would cut the addresses on a narrow terminal.
-    rows = [("app", "url", "OpenAPI page", "sidecar")]
-    rows += [(address.app, address.url, f"{address.url}/docs", address.sidecar or "none, in one process") for address in addresses]
+    # The longest line has 105 columns; a rich table would cut the addresses on a narrow terminal.
+    rows = [("app", "url", "OpenAPI page", "sidecar", "process")]
+    rows += [_as_row(address) for address in addresses]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         session.console.print(line.rstrip(), markup=False, highlight=False, soft_wrap=True)
+
+
+def _as_row(address: Address) -> tuple[str, str, str, str, str]:
+    process = "yours" if address.process is None else str(address.process)
+    if address.sidecar is None:
+        return address.app, address.url, f"{address.url}/docs", "none", "this one"
+    return address.app, address.url, f"{address.url}/docs", address.sidecar, process
 
 
 async def after_start(session: Session, addresses: Sequence[Address]) -> int:
@@ -111,4 +119,4 @@ def _untagged(line: str) -> None:
 
 
 def _address(pair: Pair) -> Address:
-    return Address(pair.name, pair.url, pair.sidecar_url)
+    return Address(pair.name, pair.url, pair.sidecar_url, None if pair.left_out else pair.app.pid)
