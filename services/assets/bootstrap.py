@@ -1,0 +1,62 @@
+"""The composition root of the assets service."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from events import registry
+from services.assets.api import AssetsDesk, router
+from services.assets.exclusion import FileScanLock, MemoryScanLock, ScanLock
+from services.assets.ledger import Ledger
+from services.assets.recording import Recorder
+from services.assets.roots import AllowedRoots, RootSettings
+from services.assets.scanning import Scanner
+from services.assets.tagging import Tagger
+from sidestream.backbone import Backbone, MemoryBackbone
+from sidestream.ports import EventStore
+from sidestream.relay import Relay
+from sidestream.settings import Settings
+from sidestream.web.app import new_app
+
+NAME = "assets"
+
+
+def create_app(settings: Settings, backbone: Backbone) -> FastAPI:
+    """Return the app; its store, relay and scanner live from the first request to the last."""
+    roots = AllowedRoots.from_settings(RootSettings())
+    stores: list[EventStore] = []
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        store = await run_in_threadpool(backbone.event_store, NAME)
+        stores[:] = [store]
+        publisher = backbone.publisher()
+        async with Relay(store, publisher, sweep_seconds=settings.sweep_seconds) as relay:
+            language = registry()
+            ledger = Ledger(store, language)
+            scanner = Scanner(Recorder(store, language, relay.ring), ledger, _scan_lock(settings, backbone))
+            await run_in_threadpool(scanner.close_interrupted)
+            app.state.desk = AssetsDesk(roots, scanner, ledger, Tagger(store, language, relay.ring))
+            yield
+            await run_in_threadpool(scanner.stop)
+        await publisher.close()
+        store.close()
+
+    app = new_app(
+        NAME,
+        settings,
+        description="Scans directories and tells what has happened to their files; gives tags to them.",
+        lifespan=lifespan,
+        checks={"event store": lambda: [store.topics() for store in stores]},
+    )
+    app.include_router(router)
+    return app
+
+
+def _scan_lock(settings: Settings, backbone: Backbone) -> ScanLock:
+    """Exclude whoever shares the store: other processes, or only the threads of this one."""
+    if isinstance(backbone, MemoryBackbone):
+        return MemoryScanLock()
+    return FileScanLock(settings.data / "stores" / f"{NAME}.scan.lock")

@@ -1,0 +1,96 @@
+"""The door of the votes service: POST /votes."""
+
+import re
+from typing import Annotated, Final, Protocol
+
+import msgspec
+from fastapi import APIRouter, Depends, Header, Request
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+
+from events.votes import VoteCast
+from services.votes.casting import cast
+from sidestream.event import NewEvent
+from sidestream.identifiers import new_id, now
+from sidestream.publishing import Published
+from sidestream.registry import Registry
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_TRACEPARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class Publishing(Protocol):
+    """What the door needs of a publisher."""
+
+    async def publish(self, event: NewEvent) -> Published:
+        """Publish one event and return where it stands."""
+        ...
+
+
+class VotesDesk(msgspec.Struct, frozen=True):
+    """What the door works with."""
+
+    registry: Registry
+    publisher: Publishing
+
+
+def _without_control_characters(text: str) -> str:
+    if _CONTROL.search(text) or not text.strip():
+        raise ValueError("expected text that can be seen, without control characters")
+    return text
+
+
+Word = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_without_control_characters)]
+
+
+_EXAMPLE: Final[dict[str, JsonValue]] = {"example": {"poll": "pets", "option": "cats", "voter": "ada"}}
+
+
+class Vote(BaseModel):
+    """Somebody chooses an option of a poll."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=_EXAMPLE)
+
+    poll: Word
+    option: Word
+    voter: Word
+
+
+class Place(BaseModel):
+    """Where the event stands in the count of its topic; a query may wait for it."""
+
+    topic: str
+    producer: str
+    sequence: int
+
+
+class Accepted(BaseModel):
+    """The vote is in the log."""
+
+    id: str = Field(description="the id of the event; of several votes of one voter in one poll the smallest counts")
+    subject: str = Field(description="the stream: one per poll and voter")
+    consistency: list[Place]
+
+
+router = APIRouter()
+
+
+def _desk(request: Request) -> VotesDesk:
+    desk: VotesDesk = request.app.state.desk
+    return desk
+
+
+@router.post("/votes", status_code=202)
+async def cast_vote(
+    vote: Vote,
+    desk: Annotated[VotesDesk, Depends(_desk)],
+    traceparent: Annotated[str | None, Header(include_in_schema=False)] = None,
+) -> Accepted:
+    """Cast a vote. Answered when it stands in the log; one vote per poll and voter counts, whoever sends more."""
+    trace = traceparent if traceparent and _TRACEPARENT.fullmatch(traceparent) else None
+    event = cast(desk.registry, VoteCast(vote.poll, vote.option, vote.voter), event_id=new_id(), time=now(), traceparent=trace)
+    place = await desk.publisher.publish(event)
+    return Accepted(
+        id=event.id,
+        subject=event.subject or "",
+        consistency=[Place(topic=place.topic, producer=place.producer, sequence=place.sequence)],
+    )

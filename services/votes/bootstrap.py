@@ -1,0 +1,30 @@
+"""The composition root of the votes service."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from events import registry
+from services.votes.api import VotesDesk, router
+from sidestream.backbone import Backbone
+from sidestream.publishing import DirectPublisher
+from sidestream.settings import Settings
+from sidestream.web.app import new_app
+
+
+def create_app(settings: Settings, backbone: Backbone) -> FastAPI:
+    """Return the app; its publisher lives from the first request to the last."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        way_out = backbone.publisher()
+        publisher = DirectPublisher(way_out)
+        app.state.desk = VotesDesk(registry(), publisher)
+        yield
+        await publisher.close()
+        await way_out.close()
+
+    app = new_app("votes", settings, description="Takes votes and publishes them: one fact each.", lifespan=lifespan)
+    app.include_router(router)
+    return app
