@@ -72,7 +72,7 @@ def say_what_next(console: Console, doors: Doors) -> None:
     """Print what to try."""
     lines = (
         ("rebuild a read model", ".venv/bin/sidestream projections rebuild tally"),
-        ("kill a projection", "kill -9 PROCESS, its number stands in the table above   (nothing is lost: started again, it goes on where it stopped)"),
+        ("kill a projection", "kill -9 PROCESS   (its number stands in the table above; started again, it goes on where it stopped)"),
         ("cast a vote", f"curl -H 'content-type: application/json' {doors.urls['votes']}/votes \\"),
         ("", """     -d '{"poll": "cats or dogs", "option": "cats", "voter": "me"}'"""),
         ("scan a directory", ".venv/bin/python -m services.assets scan DIR"),
