@@ -107,7 +107,7 @@ def test_an_entry_without_an_event_is_a_dead_letter(system: System) -> None:
     system.client.xadd("votes", {"nothing": "here"})
     system.json("projections", "rebuild", "tally", code=1)
     (letter,) = system.json("dead-letters", "list", "tally")
-    assert (letter["reason"], letter["wire"]) == ("unreadable-event", "")
+    assert (letter["reason"], letter["wire"]) == ("unreadable-entry", "")
 
 
 def test_what_is_not_there_is_said(system: System) -> None:
