@@ -9,11 +9,11 @@ ARGS ?=
 THEN = $(if $(NO_DEMO)$(filter --no-demo,$(ARGS)),,--then '$(DEMO)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint lock clean
+.PHONY: help setup run test test-faults check lint lock clean
 
 help: ## show this list
 	@echo 'Sidestream: event sourcing beside your service.'
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## bring everything that is needed: Python environment, broker, daprd (first time: some minutes)
 	@test -n '$(PYTHON)' || { echo 'setup: no Python 3.11 or newer found on PATH. Install one, or name it: make setup PYTHON=/path/to/python3' >&2; exit 2; }
@@ -24,6 +24,9 @@ run: setup ## start broker, sidecars and every app of dapr.yaml, then the demo (
 
 test: setup ## run every test: unit, contract, integration, e2e, architecture (ARGS=... for pytest)
 	@$(BIN)/python -m pytest $(or $(ARGS),tests)
+
+test-faults: setup ## live through SEEDS bad days (20): every fault in a random order, under load
+	@SIDESTREAM_FAULT_SEEDS=$(or $(SEEDS),20) $(BIN)/python -m pytest tests/faults -s
 
 check: setup lint test ## everything that CI looks at, and the linters before it
 

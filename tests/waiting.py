@@ -22,6 +22,5 @@ async def until(
 
 
 async def _holds(condition: Callable[[], bool] | Callable[[], Awaitable[bool]]) -> bool:
-    if inspect.iscoroutinefunction(condition):
-        return bool(await condition())
-    return bool(await asyncio.to_thread(condition))
+    found = condition() if inspect.iscoroutinefunction(condition) else await asyncio.to_thread(condition)
+    return bool(await found) if inspect.isawaitable(found) else bool(found)

@@ -1,0 +1,1 @@
+"""A projection whose result depends on the order within an account."""

@@ -1,0 +1,65 @@
+"""Per account the sum, the number of deposits, and a digest over them in order: any loss, repeat or disorder shows."""
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, FastAPI
+
+from sidestream.backbone import Backbone
+from sidestream.event import Envelope
+from sidestream.ports import Query
+from sidestream.projection import Key, Projection, Rows, Table
+from sidestream.registry import Registry
+from sidestream.settings import Settings
+from sidestream.web.projections import Live, projection_app
+from tests.apps.bank import language
+from tests.apps.bank.language import Deposited
+
+
+class Balance(msgspec.Struct, frozen=True):
+    account: str
+    cents: int
+    deposits: int
+    digest: str
+
+
+BALANCES = Table(Balance, key=("account",))
+
+
+class Balances(Projection):
+    name = "balances"
+    topics = language.CATEGORY.topics
+    handles = (Deposited,)
+    tables = (BALANCES,)
+
+    def keys(self, event: Deposited, envelope: Envelope) -> Iterable[tuple[Table[Any], Key]]:
+        return ((BALANCES, (envelope.stream,)),)
+
+    def evolve(self, rows: Rows, event: Deposited, envelope: Envelope) -> None:
+        found = rows.get(BALANCES, (envelope.stream,)) or Balance(envelope.stream, 0, 0, "")
+        digest = hashlib.sha256(f"{found.digest} {event.request} {event.cents}".encode()).hexdigest()
+        rows.put(BALANCES, Balance(envelope.stream, found.cents + event.cents, found.deposits + 1, digest))
+
+
+router = APIRouter()
+
+
+@router.get("/balances")
+def balances(live: Live) -> dict[str, tuple[int, int, str]]:
+    with live() as reader:
+        rows = reader.select(BALANCES, Query(order_by=("account",), limit=100_000))
+    return {row.account: (row.cents, row.deposits, row.digest) for row in rows}
+
+
+def projection() -> Projection:
+    return Balances()
+
+
+def registry() -> Registry:
+    return language.registry()
+
+
+def create_app(settings: Settings, backbone: Backbone) -> FastAPI:
+    return projection_app(projection(), registry(), settings, backbone, router)
