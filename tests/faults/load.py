@@ -16,6 +16,8 @@ from typing import Any
 import aiohttp
 import redis
 
+from tests.waiting import until
+
 ACCOUNTS = 20
 OPTIONS = ("cats", "dogs", "fish")
 PATIENCE = 120.0
@@ -42,7 +44,7 @@ class Load:
 
     async def post(self, votes_url: Callable[[], str], bank_url: Callable[[], str]) -> None:
         """Post everything until all of it is accepted."""
-        requests = [("/votes", vote, votes_url) for vote in self.votes]
+        requests: list[tuple[str, object, Callable[[], str]]] = [("/votes", vote, votes_url) for vote in self.votes]
         requests += [("/deposits", deposit, bank_url) for deposit in self.deposits]
         random.Random(self.seed).shuffle(requests)
         waiting = iter(requests)
@@ -69,8 +71,7 @@ class Load:
 
     async def reached(self, share: float) -> None:
         """Wait until this share of everything has been accepted."""
-        while self.accepted < share * self.count:
-            await asyncio.sleep(0.005)
+        await until(lambda: self.accepted >= share * self.count, PATIENCE, lambda: f"{share:.0%} of the requests accepted")
 
 
 def tally_of(loads: list[Load]) -> dict[str, dict[str, int]]:
