@@ -14,6 +14,7 @@ from sidestream.errors import ConfigurationError, StoreAway, WrongExpectedVersio
 from sidestream.event import NewEvent, decode_event
 from sidestream.identifiers import new_id
 from sidestream.ports import Append
+from tests.waiting import until
 
 REPOSITORY = Path(__file__).parents[2]
 WRITER = """
@@ -198,7 +199,7 @@ def test_a_page_of_large_events_ends_early_but_is_never_empty(tmp_path: Path) ->
     store.close()
 
 
-def test_of_appends_that_share_a_transaction_a_refused_one_leaves_no_trace(tmp_path: Path) -> None:
+async def test_of_appends_that_share_a_transaction_a_refused_one_leaves_no_trace(tmp_path: Path) -> None:
     store = SqliteEventStore(tmp_path / "store.sqlite")
     new_topic = NewEvent(topic="refused", id="r", source="/refused", type="order.placed", subject="order-1")
     with ThreadPoolExecutor(3) as pool:
@@ -206,8 +207,7 @@ def test_of_appends_that_share_a_transaction_a_refused_one_leaves_no_trace(tmp_p
             good = [pool.submit(store.append, [fact()])]
             refused = pool.submit(store.append, [Append("order-1", (new_topic,), 7)])
             good.append(pool.submit(store.append, [fact()]))
-            while len(store._queue) < 3:
-                time.sleep(0.001)
+            await until(lambda: len(store._queue) == 3)
         assert sorted(future.result()[0].sequence for future in good) == [1, 2]
         assert isinstance(refused.exception(), WrongExpectedVersion)
     assert store.topics() == ("orders",)
