@@ -30,7 +30,8 @@ class Head(msgspec.Struct, frozen=True):
 class Checkpoint(msgspec.Struct, frozen=True):
     """How far a topic has been applied: the position, the event that stands there, and the log's identity.
 
-    `began_after` is the position up to which the log was trimmed when this generation began, empty when it was whole.
+    `began_after` is the position up to which the log was trimmed when this generation began, empty when it was whole;
+    `0` where the log itself began late.
     """
 
     topic: str
@@ -91,7 +92,10 @@ class ParkedStream(msgspec.Struct, frozen=True):
 
 
 class ParkedEvent(msgspec.Struct, frozen=True):
-    """An event that is not applied yet. `reason` is a stable code, `detail` says what happened, `wire` is the original."""
+    """An event that is not applied yet. `reason` is a stable code, `detail` says what happened, `wire` is the original.
+
+    `producer` and `number` are those it was counted under, empty and 0 for a stranger and for what cannot be read.
+    """
 
     topic: str
     stream: str
@@ -101,6 +105,8 @@ class ParkedEvent(msgspec.Struct, frozen=True):
     event_id: str
     type: str
     streamversion: int
+    producer: str
+    number: int
     reason: str
     detail: str
     attempts: int
@@ -116,7 +122,12 @@ RECENT: Final = Table(RecentId, key=("topic", "producer", "slot"), name="sidestr
 STRANGERS: Final = Table(SeenStranger, key=("topic", "source", "event_id"), name="sidestream_strangers")
 STREAM_VERSIONS: Final = Table(StreamVersion, key=("topic", "stream"), name="sidestream_stream_versions")
 PARKED_STREAMS: Final = Table(ParkedStream, key=("topic", "stream"), name="sidestream_parked_streams")
-PARKED_EVENTS: Final = Table(ParkedEvent, key=("topic", "stream", "ordinal"), name="sidestream_parked_events")
+PARKED_EVENTS: Final = Table(
+    ParkedEvent,
+    key=("topic", "stream", "ordinal"),
+    indexes=[("event_id", "source"), ("topic", "position"), ("topic", "producer", "number")],
+    name="sidestream_parked_events",
+)
 
 BOOKKEEPING: Final[tuple[Table[Any], ...]] = (
     HEADS,

@@ -3,6 +3,7 @@
     read from the checkpoint on, decode                        no lock, no transaction
     begin; is the checkpoint still the one read from?          else somebody else was faster
     for each event, in log order
+        corrected by an operator    → the edited event instead, or skipped
         unreadable                  → dead letter of its own
         number counted already      → duplicate (under another id: dead letter `number-reused`)
         its stream is parked        → behind it
@@ -40,12 +41,14 @@ from sidestream.applied import (
     SeenStranger,
     StreamVersion,
 )
-from sidestream.errors import SidestreamError, UnreadableEvent
-from sidestream.event import Envelope, decode_event
+from sidestream.corrections import Correction, InForce, Subject
+from sidestream.errors import RefusedByStore, SidestreamError, UnreadableEvent
+from sidestream.event import MAX_NUMBER, Envelope, decode_event
 from sidestream.intervals import Intervals
 from sidestream.ports import LogEntry, Query, Unit
 from sidestream.projection import Key, Projection, Table
 from sidestream.registry import Registry
+from sidestream.regular import Numbers, Run
 from sidestream.working_rows import WorkingRows
 
 FAILED: Final = "rule-failed"
@@ -70,6 +73,7 @@ class Decoded(msgspec.Struct, frozen=True, gc=False):
         keys: the rows the rule will look at.
         problem: why it cannot be applied, empty when it can.
         code: the stable code of the problem.
+        skip: an operator decided that it is counted and does nothing.
     """
 
     entry: LogEntry
@@ -79,14 +83,22 @@ class Decoded(msgspec.Struct, frozen=True, gc=False):
     keys: tuple[tuple[Table[Any], Key], ...] = ()
     problem: str = ""
     code: str = ""
+    skip: bool = False
+
+
+class Stretch(msgspec.Struct, frozen=True):
+    """Entries that stand together: as a run, where all of them are regular, and one by one, decoded when asked for."""
+
+    entries: Sequence[Decoded]
+    run: Run | None = None
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Entries of one topic after a checkpoint, and the checkpoint they lead to."""
+    """Entries of one topic after a checkpoint, in stretches, and the checkpoint they lead to."""
 
     topic: str
     read_from: Checkpoint | None
-    entries: Sequence[Decoded]
+    stretches: Sequence[Stretch]
     leads_to: Checkpoint
 
 
@@ -107,6 +119,11 @@ class Outcome(msgspec.Struct):
     parked: int = 0
     released: int = 0
 
+    @property
+    def counted(self) -> int:
+        """How many entries of the log it stands for."""
+        return self.applied + self.unhandled + self.duplicates + self.parked
+
     def add(self, other: "Outcome") -> None:
         """Add the numbers of another transaction."""
         for name in self.__struct_fields__:
@@ -114,12 +131,13 @@ class Outcome(msgspec.Struct):
 
 
 class Rule:
-    """A projection together with the language it is written in."""
+    """A projection together with the language it is written in, and what operators decided about its dead letters."""
 
-    def __init__(self, projection: Projection, registry: Registry) -> None:
+    def __init__(self, projection: Projection, registry: Registry, corrections: InForce | None = None) -> None:
         self.projection = projection
         self.registry = registry
-        self._handled = frozenset(registry.type_of(model).name for model in projection.handles)
+        self.corrections = InForce() if corrections is None else corrections
+        self.handled = frozenset(registry.type_of(model).name for model in projection.handles)
 
     def decode(self, entry: LogEntry) -> Decoded:
         """Decode one entry; never raises, a problem is noted in what is returned."""
@@ -127,19 +145,43 @@ class Rule:
             envelope = decode_event(entry.data)
         except UnreadableEvent as error:
             return Decoded(entry, problem=str(error), code=UNREADABLE)
-        if self._handled and envelope.type not in self._handled:
+        if self.handled and envelope.type not in self.handled:
             return Decoded(entry, envelope)
         return self._decode_handled(entry, envelope)
 
     def _decode_handled(self, entry: LogEntry, envelope: Envelope) -> Decoded:
         try:
-            event = self.registry.read(envelope) if self._handled else envelope.data
+            event = self.registry.read(envelope) if self.handled else envelope.data
             keys = tuple(self.projection.keys(event, envelope))
         except SidestreamError as error:
             return Decoded(entry, envelope, handled=True, problem=str(error), code=error.code)
         except Exception as error:  # the rule's own `keys` raised: this event is parked
             return Decoded(entry, envelope, handled=True, problem=f"keys: {type(error).__name__}: {error}", code=FAILED)
         return Decoded(entry, envelope, event, handled=True, keys=keys)
+
+    def corrected(self, topic: str, decoded: Decoded) -> Decoded:
+        """Return what an operator decided to use instead of an entry, or the entry as it is."""
+        correction = self._correction_of(topic, decoded)
+        if correction is None:
+            return decoded
+        if correction.kind == "skip":
+            return msgspec.structs.replace(decoded, skip=True)
+        if decoded.code == RefusedByStore.code:  # the database refused the very event that is used instead
+            return decoded
+        instead = self.decode(LogEntry(decoded.entry.position, correction.wire, decoded.entry.recorded_ms))
+        return msgspec.structs.replace(instead, entry=decoded.entry)
+
+    def _correction_of(self, topic: str, decoded: Decoded) -> Correction | None:
+        envelope = decoded.envelope
+        if envelope is not None:
+            return self.corrections.find(("event", envelope.source, envelope.id))
+        found = self.corrections.find(("entry", topic, decoded.entry.position))
+        return found if found is not None and found.original == decoded.entry.data else None  # another log may stand there
+
+    def skips_repeat(self, source: str, event_id: str) -> bool:
+        """Return whether an operator decided to pass over a number or version that was given twice."""
+        subject: Subject = ("repeat", source, event_id)
+        return self.corrections.find(subject) is not None
 
 
 class Remembered:
@@ -160,12 +202,12 @@ class Remembered:
 class Applier:
     """Applies batches inside one transaction. Make a new one for each; call `commit` last."""
 
-    def __init__(self, rule: Rule, unit: Unit, remembered: Remembered, now: str) -> None:
+    def __init__(self, rule: Rule, unit: Unit, remembered: Remembered, now: str, rows: WorkingRows | None = None) -> None:
         self._rule = rule
         self._unit = unit
         self._remembered = remembered
         self._now = now
-        self._rows = WorkingRows(unit)
+        self._rows = rows or WorkingRows(unit)
         self._recent: dict[tuple[str, str], dict[int, tuple[int, str]]] = {}
         self.outcome = Outcome()
         self._begin()
@@ -188,17 +230,27 @@ class Applier:
         if self._rows.get(CHECKPOINTS, (batch.topic,)) != batch.read_from:
             raise SomebodyFaster
         began_late = bool(batch.leads_to.began_after)
-        admitted = self._admit(batch.topic, batch.entries)
-        self._fetch(batch.topic, admitted)
-        for decoded in admitted:
-            self._take(batch.topic, decoded, began_late=began_late)
+        for stretch in batch.stretches:
+            if stretch.run is None or not self._take_run(batch.topic, stretch.run, began_late=began_late):
+                self._take_each(batch.topic, stretch.entries, began_late=began_late)
         self._rows.put(CHECKPOINTS, batch.leads_to)
 
-    def commit(self) -> None:
-        """Write everything into the transaction; the caller's block commits it."""
+    def _take_each(self, topic: str, entries: Sequence[Decoded], *, began_late: bool) -> None:
+        admitted = self._admit(topic, self._corrected(topic, entries))
+        self._fetch(topic, admitted)
+        for decoded in admitted:
+            self._take(topic, decoded, began_late=began_late)
+
+    def _corrected(self, topic: str, entries: Sequence[Decoded]) -> Sequence[Decoded]:
+        if not self._rule.corrections:
+            return entries
+        return [self._rule.corrected(topic, decoded) for decoded in entries]
+
+    def commit(self, unit: Unit | None = None) -> None:
+        """Write everything into the transaction, or into another one of the same state; the caller's block commits it."""
         self._note_counts()
         self._rows.put(HEADS, Head("head", self._revision))
-        self._rows.flush()
+        self._rows.flush(unit or self._unit)
         self._remembered.revision = self._revision
 
     def _note_counts(self) -> None:
@@ -206,6 +258,73 @@ class Applier:
             self._rows.put(COUNTS, Count(topic, producer, str(self._remembered.counts[topic, producer])))
             for slot, (number, event_id) in recent.items():
                 self._rows.put(RECENT, RecentId(topic, producer, slot, number, event_id))
+
+    # ── a run: the quick way of regular.py ───────────────────────────────────────────────────────────────────────────────
+
+    def _take_run(self, topic: str, run: Run, *, began_late: bool) -> bool:
+        """Apply a run whole. Return False, with nothing changed, where an event of it needs the general way.
+
+        Nothing is written before everything is known to be in order but the rule itself, and what that wrote is undone
+        when it raises: so either every event of the run is applied here, or none.
+        """
+        if self._any_in_the_way(topic, run.envelopes) or not self._all_new(topic, run.numbers):
+            return False
+        versions = self._versions_after(topic, run.envelopes, began_late=began_late) if run.versioned else {}
+        if versions is None or not self._evolve_all(run):
+            return False
+        for stream, version in versions.items():
+            self._rows.put(STREAM_VERSIONS, StreamVersion(topic, stream, version))
+        for numbers in run.numbers:
+            counts = self._remembered.counts[topic, numbers.producer]
+            for low, high in numbers.ranges:
+                counts.add_range(low, high)
+            self._recent.setdefault((topic, numbers.producer), {}).update(numbers.recent)
+        self.outcome.applied += len(run.handled)
+        self.outcome.unhandled += len(run.envelopes) - len(run.handled)
+        return True
+
+    def _any_in_the_way(self, topic: str, envelopes: Sequence[Envelope]) -> bool:
+        """Return whether an event belongs to a parked stream, or an operator has corrected it."""
+        corrections = self._rule.corrections
+        if corrections and any(corrections.find(("event", envelope.source, envelope.id)) for envelope in envelopes):
+            return True
+        parked = {stream for of_topic, stream in self._parked if of_topic == topic}
+        return bool(parked) and any(self._stream_of(envelope) in parked for envelope in envelopes)
+
+    def _all_new(self, topic: str, all_numbers: Sequence[Numbers]) -> bool:
+        self._fetch_counts(topic, {numbers.producer for numbers in all_numbers})
+        counts = self._remembered.counts
+        return not any(counts[topic, numbers.producer].overlaps(*some) for numbers in all_numbers for some in numbers.ranges)
+
+    def _versions_after(self, topic: str, envelopes: Sequence[Envelope], *, began_late: bool) -> dict[str, int] | None:
+        """Return the version of each stream after these events, None where one is not its stream's successor."""
+        versions: dict[str, int] = {}
+        if not self._rule.projection.ordered:
+            return versions
+        versioned = [(envelope.stream, envelope.streamversion) for envelope in envelopes if envelope.streamversion]
+        self._rows.fetch((STREAM_VERSIONS, (topic, stream)) for stream, _ in versioned)
+        for stream, version in versioned:
+            last = versions.get(stream)
+            if last is None:
+                row = self._rows.get(STREAM_VERSIONS, (topic, stream))
+                last = row.version if row else version - 1 if began_late else 0
+            if version != last + 1:
+                return None
+            versions[stream] = version
+        return versions
+
+    def _evolve_all(self, run: Run) -> bool:
+        rows, evolve = self._rows, self._rule.projection.evolve
+        rows.fetch(run.keys)
+        rows.accept()
+        try:
+            for event, envelope in zip(run.events, run.handled, strict=True):
+                evolve(rows, event, envelope)
+        except Exception:  # the general way finds out which event it is, and parks it
+            rows.undo()
+            return False
+        rows.accept()
+        return True
 
     # ── admission: every number once ─────────────────────────────────────────────────────────────────────────────────
 
@@ -216,7 +335,7 @@ class Applier:
         repeated: list[Decoded] = []
         for decoded in entries:
             if decoded.envelope is None:
-                self._park(topic, f"entry {decoded.entry.position}", decoded, Reason(decoded.code, decoded.problem))
+                self._take_unreadable(topic, decoded)
             elif self._is_new(topic, decoded.envelope):
                 admitted.append(decoded)
             else:
@@ -224,18 +343,26 @@ class Applier:
         self._check_repeated(topic, repeated)
         return admitted
 
+    def _take_unreadable(self, topic: str, decoded: Decoded) -> None:
+        if decoded.skip:
+            self.outcome.unhandled += 1
+        else:
+            self._park(topic, f"entry {decoded.entry.position}", decoded, Reason(decoded.code, decoded.problem))
+
     def _fetch_admission(self, topic: str, entries: Sequence[Decoded]) -> None:
-        counts = self._remembered.counts
-        producers = {decoded.envelope.producer for decoded in entries if decoded.envelope and decoded.envelope.producer}
-        unknown = [(topic, producer) for producer in producers if (topic, producer) not in counts]
-        found = self._unit.read(COUNTS, unknown)
-        for key in unknown:
-            counts[key] = Intervals.parse(found[key].intervals) if key in found else Intervals()
+        self._fetch_counts(topic, {decoded.envelope.producer for decoded in entries if decoded.envelope and decoded.envelope.producer})
         self._rows.fetch(
             (STRANGERS, (topic, decoded.envelope.source, decoded.envelope.id))
             for decoded in entries
             if decoded.envelope and decoded.envelope.producer is None
         )
+
+    def _fetch_counts(self, topic: str, producers: Iterable[str]) -> None:
+        counts = self._remembered.counts
+        if unknown := [(topic, producer) for producer in producers if (topic, producer) not in counts]:
+            found = self._unit.read(COUNTS, unknown)
+            for key in unknown:
+                counts[key] = Intervals.parse(found[key].intervals) if key in found else Intervals()
 
     def _is_new(self, topic: str, envelope: Envelope) -> bool:
         producer = envelope.producer
@@ -263,7 +390,7 @@ class Applier:
         for decoded in repeated:
             envelope = decoded.envelope
             applied_as = self._applied_as(topic, envelope) if envelope else None
-            if envelope is None or applied_as is None or applied_as == envelope.id:
+            if envelope is None or applied_as in (None, envelope.id) or self._rule.skips_repeat(envelope.source, envelope.id):
                 self.outcome.duplicates += 1
                 continue
             number = f"number {envelope.number} of {envelope.producer}"
@@ -305,8 +432,7 @@ class Applier:
         parked = self._parked.get((topic, stream))
         version = envelope.streamversion or 0
         if expected and version < expected:
-            detail = f"{stream}: expected version {expected}, found {version} under another number"
-            self._park(topic, f"version {version} of {stream} as {envelope.id}", decoded, Reason(VERSION_REUSED, detail))
+            self._take_reused(topic, decoded, envelope, expected)
         elif parked is not None and not (parked.waiting_for and parked.waiting_for == version):
             self._park(topic, stream, decoded, Reason(BEHIND, "an earlier event of its stream is parked", parked.waiting_for))
         elif expected and version > expected:
@@ -316,6 +442,14 @@ class Applier:
             self._park(topic, stream, decoded, Reason(decoded.code or FAILED, problem))
         elif parked is not None:
             self._drain(topic, parked)
+
+    def _take_reused(self, topic: str, decoded: Decoded, envelope: Envelope, expected: int) -> None:
+        if decoded.skip or self._rule.skips_repeat(envelope.source, envelope.id):
+            self.outcome.unhandled += 1
+            return
+        version = f"version {envelope.streamversion} of {envelope.stream}"
+        detail = f"{version}: expected version {expected}; this one came before, under another number"
+        self._park(topic, f"{version} as {envelope.id}", decoded, Reason(VERSION_REUSED, detail))
 
     def _stream_of(self, envelope: Envelope) -> str:
         return envelope.stream if self._rule.projection.ordered else f"{envelope.source} {envelope.id}"
@@ -332,6 +466,9 @@ class Applier:
     def _evolve(self, topic: str, decoded: Decoded) -> str:
         """Apply the rule; return why it could not be, or nothing. What a raising rule wrote is undone."""
         envelope = decoded.envelope
+        if decoded.skip and envelope is not None:
+            self._note_applied(topic, envelope, handled=False)
+            return ""
         if decoded.problem or envelope is None:
             return decoded.problem or "no envelope"
         self._rows.accept()
@@ -379,6 +516,8 @@ class Applier:
             event_id=envelope.id if envelope else "",
             type=envelope.type if envelope else "",
             streamversion=(envelope.streamversion or 0) if envelope else 0,
+            producer=(envelope.producer or "") if envelope else "",
+            number=envelope.number if envelope else 0,
             reason=reason.code,
             detail=_printable(reason.detail),
             attempts=0 if reason.code in (BEHIND, WAITING) else 1,
@@ -391,18 +530,30 @@ class Applier:
         self._parked[stream.topic, stream.stream] = stream
         self._rows.put(PARKED_STREAMS, stream)
 
-    def retry(self, topic: str, stream: str) -> bool:
-        """Try the parked events of a stream again, in order; return whether the stream is free now."""
+    def retry(self, topic: str, stream: str, most: int = MAX_NUMBER) -> bool:
+        """Try at most so many parked events of a stream again, in order; return whether the stream is free now."""
         parked = self._parked.get((topic, stream))
         if parked is None:
             return True
-        self._drain(topic, parked)
+        self._drain(topic, parked, most)
         return (topic, stream) not in self._parked
 
-    def _drain(self, topic: str, parked: ParkedStream) -> None:
+    def refuse(self, topic: str, stream: str, refusal: RefusedByStore) -> None:
+        """Note that the database refuses what the next event of a parked stream brings."""
+        parked = self._parked.get((topic, stream))
+        event = self._next_of(topic, parked, waiting)[0] if parked and (waiting := self._parked_events(parked)) else None
+        if parked is not None and event is not None:
+            self._rows.put(PARKED_EVENTS, _tried_again(event, refusal.code, str(refusal), self._now))
+            self._keep(msgspec.structs.replace(parked, waiting_for=0))
+
+    def _drain(self, topic: str, parked: ParkedStream, most: int = MAX_NUMBER) -> None:
         """Apply parked events of a stream, each when it is its turn, until one cannot be."""
         waiting = self._parked_events(parked)
+        last = len(waiting) - most
         while waiting:
+            if len(waiting) == last:
+                self._keep(msgspec.structs.replace(parked, waiting_for=0))
+                return
             event, missing = self._next_of(topic, parked, waiting)
             if event is None:
                 self._keep(msgspec.structs.replace(parked, waiting_for=missing))
@@ -432,12 +583,8 @@ class Applier:
 
     def _release(self, topic: str, event: ParkedEvent) -> bool:
         """Apply one parked event, or note why it still cannot be; a duplicate of what was applied meanwhile is dropped."""
-        decoded = self._rule.decode(LogEntry(event.position, event.wire, 0))
-        if event.reason == UNREADABLE and decoded.envelope is not None and not self._admit(topic, [decoded]):
-            problem = ""  # readable now, and counted already under another position
-        else:
-            problem = event.detail if event.reason in _FOR_GOOD else self._evolve(topic, decoded)
-        if problem:
+        decoded = self._rule.corrected(topic, self._rule.decode(LogEntry(event.position, event.wire, 0)))
+        if problem := self._try(topic, event, decoded):
             code = event.reason if event.reason in _FOR_GOOD else decoded.code or FAILED
             self._rows.put(PARKED_EVENTS, _tried_again(event, code, problem, self._now))
             return False
@@ -445,9 +592,26 @@ class Applier:
         self.outcome.released += 1
         return True
 
+    def _try(self, topic: str, event: ParkedEvent, decoded: Decoded) -> str:
+        """Apply a parked event, or pass over it as was decided; return why it cannot be, or nothing."""
+        if event.reason in _FOR_GOOD:
+            return "" if self._rule.skips_repeat(event.source, event.event_id) else event.detail
+        if decoded.envelope is None:
+            return "" if decoded.skip else decoded.problem
+        if not event.source:  # it could not be read when it came, so it was not counted yet
+            self._take_late(topic, decoded)
+            return ""
+        return self._evolve(topic, decoded)
+
+    def _take_late(self, topic: str, decoded: Decoded) -> None:
+        """Take an entry that can be read now as if it came now: perhaps a duplicate, perhaps parked in its stream."""
+        checkpoint = self._rows.get(CHECKPOINTS, (topic,))
+        for admitted in self._admit(topic, [decoded]):
+            self._take(topic, admitted, began_late=bool(checkpoint and checkpoint.began_after))
+
 
 _FOR_GOOD: Final = frozenset({NUMBER_REUSED, VERSION_REUSED})
-"""Reasons that no retry can change."""
+"""Reasons that no retry can change; the way out is to skip."""
 _ALL_PARKED: Final = Query(order_by=("topic", "stream"), limit=1_000_000_000)
 _DETAIL_LENGTH: Final = 2000
 

@@ -7,6 +7,7 @@ shared by all apps of a process. A bootstrap takes one of them and builds its ap
 from pathlib import Path
 from typing import Protocol
 
+from sidestream.inbox import Inbox
 from sidestream.ports import EventLog, EventStore, Publisher, ReadModels
 from sidestream.settings import Settings
 
@@ -20,6 +21,10 @@ class Backbone(Protocol):
 
     def log(self) -> EventLog:
         """Return the log that the publisher writes to."""
+        ...
+
+    def inbox(self, projection: str) -> Inbox:
+        """Return the log that a projection keeps of what is delivered to it."""
         ...
 
     def event_store(self, name: str) -> EventStore:
@@ -38,6 +43,7 @@ class MemoryBackbone:
         from sidestream.adapters.memory_log import MemoryLog
 
         self._log = MemoryLog()
+        self._inboxes: dict[str, Inbox] = {}
         self._stores: dict[str, EventStore] = {}
         self._read_models: dict[str, ReadModels] = {}
 
@@ -50,6 +56,12 @@ class MemoryBackbone:
     def log(self) -> EventLog:
         """Return the shared log."""
         return self._log
+
+    def inbox(self, projection: str) -> Inbox:
+        """Return the inbox log of this projection, the same one each time."""
+        from sidestream.adapters.memory_inbox import MemoryInbox
+
+        return self._inboxes.setdefault(projection, MemoryInbox())
 
     def event_store(self, name: str) -> EventStore:
         """Return the store of this name, the same one each time."""
@@ -83,6 +95,19 @@ class DaprBackbone:
 
         return open_log(self._settings.components, self._settings.pubsub)
 
+    def inbox(self, projection: str) -> Inbox:
+        """Return an inbox log beside the projection's generations: a SQLite file, or a PostgreSQL schema."""
+        late = self._settings.inbox_began_late
+        if self._settings.database_url:
+            from sidestream.adapters.postgres_inbox import PostgresInbox
+
+            return PostgresInbox(self._settings.database_url, f"{projection}_inbox", began_late=late)
+        from sidestream.adapters.sqlite_inbox import SqliteInbox
+
+        folder = self._folder("read-models") / projection
+        folder.mkdir(parents=True, exist_ok=True)
+        return SqliteInbox(folder / "inbox.sqlite", began_late=late)
+
     def event_store(self, name: str) -> EventStore:
         """Return a store in a SQLite file below the data folder."""
         from sidestream.adapters.sqlite_events import SqliteEventStore
@@ -103,6 +128,11 @@ class DaprBackbone:
         folder = self._settings.data / name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+
+def followed(backbone: Backbone, settings: Settings, projection: str) -> EventLog:
+    """Return the log that a projection follows: the broker's, or its own inbox log."""
+    return backbone.inbox(projection) if settings.follow == "inbox" else backbone.log()
 
 
 def connect(settings: Settings) -> Backbone:

@@ -3,6 +3,7 @@
     SidestreamError
     ├── ConfigurationError         settings, YAML or environment say something that cannot be done
     ├── InvalidEvent               an event that must not enter the log
+    ├── InvalidToken               a consistency token that this read model cannot wait for
     ├── UnreadableEvent            an entry of the log that cannot be understood
     │   └── UnknownSchemaVersion   written by a newer program than this one
     ├── AppendRefused
@@ -38,6 +39,12 @@ class InvalidEvent(SidestreamError):
     """An event that must not enter the log: malformed, too large, or not what its type declares."""
 
     code = "invalid-event"
+
+
+class InvalidToken(SidestreamError):
+    """A consistency token that is malformed, or names a topic that the read model does not follow."""
+
+    code = "invalid-token"
 
 
 class UnreadableEvent(SidestreamError):

@@ -72,7 +72,11 @@ class _Stranger(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     producer: msgspec.UnsetType | object = msgspec.UNSET
     subject: str | None = None
     time: str | None = None
+    dataschema: object = None
     datacontenttype: str | None = None
+    correlationid: object = None
+    causationid: object = None
+    traceparent: object = None
     data: msgspec.Raw = msgspec.Raw()
     data_base64: str | None = None
 
@@ -142,10 +146,18 @@ def _decode_as_stranger(data: bytes, error: Exception) -> Envelope:
         type=stranger.type,
         subject=stranger.subject,
         time=stranger.time,
+        dataschema=_if_text(stranger.dataschema),
         datacontenttype=stranger.datacontenttype,
+        correlationid=_if_text(stranger.correlationid),
+        causationid=_if_text(stranger.causationid),
+        traceparent=_if_text(stranger.traceparent),
         data=stranger.data,
         data_base64=stranger.data_base64,
     )
+
+
+def _if_text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _is_count(text: str) -> bool:

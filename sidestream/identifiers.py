@@ -1,5 +1,7 @@
 """Ids and the clock, for the edges that hand them to deciding code."""
 
+import os
+import socket
 from datetime import UTC, datetime
 
 import uuid_utils
@@ -13,3 +15,8 @@ def new_id() -> str:
 def now() -> str:
     """Return the time as CloudEvents writes it: RFC 3339, UTC, microseconds, `2026-11-20T09:30:00.000000Z`."""
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def this_process() -> str:
+    """Return who this is, for another process that must wait: host, process and since when."""
+    return f"host {socket.gethostname()}, process {os.getpid()}, since {now()}"

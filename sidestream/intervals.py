@@ -5,6 +5,7 @@ when its number arrives later, it is applied then and the intervals grow togethe
 """
 
 from bisect import bisect_right
+from collections.abc import Iterator
 
 from sidestream.errors import ReadModelError
 
@@ -49,24 +50,58 @@ class Intervals:
             return True
         if number in self:
             return False
-        self._insert(number)
+        self.add_range(number, number)
         return True
 
-    def _insert(self, number: int) -> None:
+    def overlaps(self, low: int, high: int) -> bool:
+        """Return whether any number from `low` to `high` is in the set."""
+        at = bisect_right(self._lows, high) - 1
+        return at >= 0 and self._highs[at] >= low
+
+    def add_range(self, low: int, high: int) -> None:
+        """Add every number from `low` to `high`; none of them may be in the set."""
         lows, highs = self._lows, self._highs
-        at = bisect_right(lows, number)
-        touches_left = at > 0 and highs[at - 1] + 1 == number
-        touches_right = at < len(lows) and lows[at] - 1 == number
+        at = bisect_right(lows, low)
+        touches_left = at > 0 and highs[at - 1] + 1 == low
+        touches_right = at < len(lows) and lows[at] - 1 == high
         if touches_left and touches_right:
             highs[at - 1] = highs.pop(at)
             lows.pop(at)
         elif touches_left:
-            highs[at - 1] = number
+            highs[at - 1] = high
         elif touches_right:
-            lows[at] = number
+            lows[at] = low
         else:
-            lows.insert(at, number)
-            highs.insert(at, number)
+            lows.insert(at, low)
+            highs.insert(at, high)
+
+    def without(self, other: "Intervals") -> "Intervals":
+        """Return the numbers of this set that the other one lacks."""
+        found = Intervals()
+        for low, high in zip(self._lows, self._highs, strict=True):
+            for first, last in other.gaps(low, high):
+                found._lows.append(first)
+                found._highs.append(last)
+        return found
+
+    def gaps(self, low: int, high: int) -> Iterator[tuple[int, int]]:
+        """Go through the intervals between two numbers, both inclusive, that are not in the set."""
+        at = max(bisect_right(self._lows, low) - 1, 0)
+        while low <= high:
+            if at == len(self._lows) or self._lows[at] > high:
+                yield low, high
+                return
+            if self._lows[at] > low:
+                yield low, self._lows[at] - 1
+            low = max(low, self._highs[at] + 1)
+            at += 1
+
+    def __len__(self) -> int:
+        return sum(high - low + 1 for low, high in zip(self._lows, self._highs, strict=True))
+
+    def missing_up_to(self, number: int) -> int:
+        """Return how many numbers from 1 to this one, inclusive, are not in the set."""
+        return number - sum(min(high, number) - low + 1 for low, high in zip(self._lows, self._highs, strict=True) if low <= number)
 
     @property
     def highest(self) -> int:
@@ -76,4 +111,4 @@ class Intervals:
     @property
     def holes(self) -> int:
         """How many numbers between 1 and the highest are missing."""
-        return self.highest - sum(high - low + 1 for low, high in zip(self._lows, self._highs, strict=True))
+        return self.highest - len(self)

@@ -7,12 +7,12 @@ asynchronous. An adapter translates its driver's failures into the errors named 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum
-from typing import Any, Final, Literal, Protocol, TypeVar
+from typing import Any, Final, Literal, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
 from sidestream.event import NewEvent
-from sidestream.projection import Key, Table
+from sidestream.projection import Column, Key, Table
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 
@@ -55,6 +55,27 @@ class LogEntry(msgspec.Struct, frozen=True, gc=False):
     recorded_ms: int
 
 
+@runtime_checkable
+class Wires(Protocol):
+    """Entries that were read without making an object of each; what `read` returns may be such a sequence."""
+
+    wires: Sequence[bytes]
+
+
+def wires_of(entries: Sequence[LogEntry]) -> Sequence[bytes]:
+    """Return the bytes of entries."""
+    return entries.wires if isinstance(entries, Wires) else [entry.data for entry in entries]
+
+
+@runtime_checkable
+class ReadsAhead(Protocol):
+    """A log that can be told what will be read next, so that the broker works while the last entries are applied."""
+
+    def announce(self, topic: str, start: str | None, limit: int) -> None:
+        """Ask for what `read` with the same arguments will return soon. Never raises; may do nothing."""
+        ...
+
+
 class LogExtent(msgspec.Struct, frozen=True):
     """What a log holds of one topic.
 
@@ -63,6 +84,7 @@ class LogExtent(msgspec.Struct, frozen=True):
         trimmed_to: the newest position known to have been removed, None when nothing was.
         length: how many entries there are.
         identity: something that another log of the same name would not have; empty where the broker has nothing.
+        began_late: whether events were published before its first one that it never had.
     """
 
     first: str | None
@@ -70,6 +92,7 @@ class LogExtent(msgspec.Struct, frozen=True):
     trimmed_to: str | None
     length: int
     identity: str = ""
+    began_late: bool = False
 
 
 class EventLog(Protocol):
@@ -262,17 +285,42 @@ class Unit(Reader, Protocol):
         ...
 
 
-GenerationState = Literal["building", "ready"]
+GenerationState = Literal["building", "ready", "held", "scratch"]
+"""building: unfinished · ready: follows the log, may be live · held: differs from the live one, waits for somebody to
+accept it · scratch: as of some moment in the past. Only *ready* ones are followed."""
 
 
 class GenerationInfo(msgspec.Struct, frozen=True):
-    """One built copy of a read model: its name, the projection's version it was built by, and whether queries use it."""
+    """One built copy of a read model: its name, the projection's version it was built by, and whether queries use it.
+
+    Attributes:
+        switched: counts the moves of the pointer, the highest is live; 0: never live, or rolled back from since.
+        stale_since: live although no program follows it: time of its last event; empty otherwise.
+        built_events, built_seconds: what building it took, 0 where it was built live or is unfinished.
+    """
 
     name: str
     version: int
     state: GenerationState
     created_at: str
     live: bool
+    switched: int = 0
+    stale_since: str = ""
+    built_events: int = 0
+    built_seconds: float = 0.0
+
+
+class TableShape(msgspec.Struct, frozen=True):
+    """What a generation's database knows of a table: enough to read it without the code that made it."""
+
+    name: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+
+
+def shape_of(table: Table[Any]) -> TableShape:
+    """Return the shape of a declared table."""
+    return TableShape(table.name, table.key, table.columns)
 
 
 class Generation(Protocol):
@@ -302,12 +350,24 @@ class Generation(Protocol):
 class ReadModels(Protocol):
     """All generations of one projection and the pointer to the live one. Every process sees the same."""
 
+    def beside(self, tables: Sequence[Table[Any]]) -> Generation:
+        """Open the place beside the generations, made with these tables when it is missing. It outlives every generation."""
+        ...
+
     def generations(self) -> Sequence[GenerationInfo]:
         """Return all generations, oldest first."""
         ...
 
     def create(self, version: int, tables: Sequence[Table[Any]], created_at: str) -> str:
         """Make an empty generation in state *building* with these tables and return its name."""
+        ...
+
+    def shapes(self, name: str) -> Sequence[TableShape]:
+        """Return the tables it was made with, none where an older release made it; raises UnknownGeneration."""
+        ...
+
+    def size(self, name: str) -> int:
+        """Return how many bytes it takes in the database, 0 in memory; raises UnknownGeneration."""
         ...
 
     def open(self, name: str) -> Generation:
@@ -318,16 +378,35 @@ class ReadModels(Protocol):
         """Note that it is complete enough to serve; raises UnknownGeneration."""
         ...
 
-    def switch(self, name: str) -> None:
-        """Move the pointer: queries use this generation from now on. Raises UnknownGeneration, or ReadModelError if it is not ready."""
+    def set_aside(self, name: str, state: Literal["held", "scratch"]) -> None:
+        """Note that it is complete and that nobody shall follow it; raises UnknownGeneration."""
+        ...
+
+    def note_built(self, name: str, events: int, seconds: float) -> None:
+        """Add to what building it took; raises UnknownGeneration."""
+        ...
+
+    def switch(self, name: str, stale_since: str = "") -> None:
+        """Move the pointer: queries use this generation from now on. Raises UnknownGeneration, or ReadModelError if it is not ready.
+
+        `stale_since` where nobody will follow it: the time of its last event.
+        """
+        ...
+
+    def roll_back(self, name: str, stale_since: str = "") -> None:
+        """Move the pointer as `switch` does, and forget that the generation it leaves was ever live."""
         ...
 
     def drop(self, name: str) -> None:
         """Remove a generation for good; raises UnknownGeneration, or ReadModelError if it is live."""
         ...
 
-    def exclusively(self) -> AbstractContextManager[None]:
-        """Hold the right to build a generation; raises ReadModelError while another process holds it. Ends with the process."""
+    def exclusively(self, who: str = "") -> AbstractContextManager[None]:
+        """Hold the right to build, move and drop generations. Ends with the process.
+
+        Raises:
+            ReadModelError: another process holds it; the message holds its `who`.
+        """
         ...
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ was applied, in the same transaction as the rows; the rule is called once per ev
 
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from operator import attrgetter
 from typing import Any, Final, Generic, Literal, Protocol, TypeVar
 
@@ -67,7 +67,8 @@ class Table(Generic[Row]):
         self.indexes = tuple(indexes)
         self.keep = keep
         self._check_columns()
-        self._key_getter = attrgetter(*key)
+        self.key_of: Callable[[Row], Key] = attrgetter(*key) if len(key) > 1 else _tuple_of_one(attrgetter(*key))
+        """Returns the key of a row."""
 
     def _check_columns(self) -> None:
         used = {*self.key, *(name for index in self.indexes for name in index), *(self.keep.by if self.keep else ())}
@@ -80,11 +81,6 @@ class Table(Generic[Row]):
         """The names of all columns, in the order of the model's fields."""
         return tuple(column.name for column in self.columns)
 
-    def key_of(self, row: Row) -> Key:
-        """Return the key of a row."""
-        found = self._key_getter(row)
-        return found if len(self.key) > 1 else (found,)
-
     def row(self, values: Iterable[Any]) -> Row:
         """Make a row of column values, in the order of the columns."""
         return self.model(*values)
@@ -95,6 +91,10 @@ class Table(Generic[Row]):
 
     def __repr__(self) -> str:
         return f"Table({self.name})"
+
+
+def _tuple_of_one(getter: Callable[[Any], Any]) -> Callable[[Any], Key]:
+    return lambda row: (getter(row),)
 
 
 def _column(model: type[msgspec.Struct], field: msgspec.structs.FieldInfo) -> Column:

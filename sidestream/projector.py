@@ -4,16 +4,19 @@ Synchronous: live, catch-up, recovery and rebuild call `step` in a thread. A pro
 may work on one generation, in one process or in many: only one of them moves each checkpoint.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import overload
 
 import msgspec
 import structlog
 
-from sidestream.applied import CHECKPOINTS, Checkpoint
-from sidestream.applying import Applier, Batch, Decoded, Outcome, Remembered, Rule, SomebodyFaster
+from sidestream.applied import CHECKPOINTS, HEAD_KEY, HEADS, Checkpoint
+from sidestream.applying import Applier, Batch, Decoded, Outcome, Remembered, Rule, SomebodyFaster, Stretch
 from sidestream.collecting import no_cyclic_collection
-from sidestream.errors import HistoryTrimmed, ReadModelError, RefusedByStore, StoreAway, TryAgain
-from sidestream.ports import EventLog, Generation, LogEntry
+from sidestream.errors import HistoryTrimmed, LogUnavailable, ReadModelError, RefusedByStore, StoreAway, TryAgain
+from sidestream.ports import EventLog, Generation, LogEntry, ReadsAhead, wires_of
+from sidestream.regular import RUN_ENTRIES, read_run
+from sidestream.working_rows import NOTHING, WorkingRows
 
 BATCH_ENTRIES = 5000
 """Most entries of one topic in a transaction (facts: larger ones gain little)."""
@@ -21,6 +24,10 @@ FIRST_ENTRIES = 500
 """Entries of the first read of a topic, before it is known how large they are."""
 BATCH_BYTES = 16 * 1024 * 1024
 """About how many bytes of one topic are read at once."""
+FOLD_ENTRIES = 1000
+"""Entries of one read of a fold: nothing is committed after it, so that it may be as small as the processor's cache likes."""
+FOLD_BYTES = 256 * 1024 * 1024
+"""About how many bytes of rows a fold holds before it writes them."""
 _TRIES = 20
 
 log_line = structlog.get_logger()
@@ -72,7 +79,7 @@ class Projector:
         for _ in range(_TRIES):
             try:
                 with no_cyclic_collection():
-                    batches = [batch for topic in self.rule.projection.topics if (batch := self._read(topic)) is not None]
+                    batches = self._read_all(self._batch)
                     return self._apply(batches) if batches else None
             except SomebodyFaster:
                 return Outcome()
@@ -80,40 +87,101 @@ class Projector:
                 log_line.info("rolled back, trying again", projection=self.rule.projection.name, reason=str(error))
         raise StoreAway(f"{self.rule.projection.name}: {_TRIES} transactions in a row were rolled back by the database")
 
+    def fold(self, folded: Callable[[int], None] = lambda events: None, budget: int = FOLD_BYTES) -> Outcome:
+        """Build an empty generation in memory, from the log's beginning to its end, and write it once.
+
+        It is one batch like any other, only that nothing has to be read and no row is written twice. It ends early when
+        the rows weigh more than the budget. Nothing happens where the generation is not empty, or the database refuses
+        a value: `step` does it then, and goes on where this stopped in any case.
+
+        Args:
+            folded: is told after every read how many events have been folded; they are not written yet.
+            budget: about how many bytes the rows may take.
+
+        Raises:
+            LogUnavailable: what was folded until then is written.
+            StoreAway: nothing happened.
+        """
+        if any(self.checkpoints.values()):
+            return Outcome()
+        try:
+            with no_cyclic_collection():
+                return self._fold(folded, budget)
+        except (RefusedByStore, TryAgain, SomebodyFaster) as error:
+            self._forget()
+            log_line.info("folding given up", projection=self.rule.projection.name, reason=str(error))
+            return Outcome()
+        except BaseException:
+            self._forget()
+            raise
+
+    def _fold(self, folded: Callable[[int], None], budget: int) -> Outcome:
+        rows = WorkingRows(NOTHING, whole=True)
+        applier = Applier(self.rule, NOTHING, self._remembered, self._now(), rows)
+        events = 0
+        try:
+            while rows.weight < budget and (batches := self._read_all(min(self._batch, FOLD_ENTRIES))):
+                for batch in batches:
+                    applier.apply(batch)
+                    self.checkpoints[batch.topic] = batch.leads_to
+                    events += sum(len(stretch.entries) for stretch in batch.stretches)
+                folded(events)
+        except LogUnavailable:  # what has been folded is right as far as it goes: whoever comes next goes on there
+            if events:
+                self._commit_fold(applier)
+            raise
+        if events:
+            self._commit_fold(applier)
+        return applier.outcome
+
+    def _commit_fold(self, applier: Applier) -> None:
+        with self.generation.unit() as unit:
+            if unit.read(HEADS, [HEAD_KEY]):
+                raise SomebodyFaster
+            applier.commit(unit)
+
     def _forget(self) -> None:
         self._checkpoints = None
         self._remembered.clear()
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _read(self, topic: str) -> Batch | None:
+    def _read_all(self, most: int) -> list[Batch]:
+        return [batch for topic in self.rule.projection.topics if (batch := self._read(topic, most)) is not None]
+
+    def _read(self, topic: str, most: int) -> Batch | None:
         checkpoint = self.checkpoints[topic]
-        limit = self._limits.get(topic, min(self._batch, FIRST_ENTRIES))
+        limit = min(self._limits.get(topic, FIRST_ENTRIES), most)
         entries = self._log.read(topic, checkpoint.position if checkpoint else None, limit + (checkpoint is not None))
-        self._limits[topic] = self._next_limit(entries)
+        self._limits[topic] = _next_limit(entries)
+        if len(entries) > limit:
+            self._announce(topic, entries[-1].position, min(self._limits[topic], most) + 1)
         if checkpoint is not None and entries and self._stands_at(checkpoint, entries[0]):
             return self._batch_of(topic, checkpoint, entries[1:], checkpoint)
         if checkpoint is not None:
             entries = self._entries_after_break(topic, checkpoint, entries, limit)
         return self._batch_of(topic, checkpoint, entries, self._beginning(topic)) if entries else None
 
+    def _announce(self, topic: str, position: str, limit: int) -> None:
+        """The read was full, so that there will be another one, from its last entry on: the broker may begin."""
+        if isinstance(self._log, ReadsAhead):
+            self._log.announce(topic, position, limit)
+
     def _beginning(self, topic: str) -> Checkpoint:
         """What is known of a log before its first event is applied."""
         extent = self._log.extent(topic)
-        return Checkpoint(topic, "", "", "", extent.identity, extent.trimmed_to or "")
+        return Checkpoint(topic, "", "", "", extent.identity, extent.trimmed_to or ("0" if extent.began_late else ""))
 
     def _batch_of(self, topic: str, read_from: Checkpoint | None, entries: Sequence[LogEntry], like: Checkpoint) -> Batch | None:
         if not entries:
             return None
-        decoded = [self.rule.decode(entry) for entry in entries]
-        return Batch(topic, read_from, decoded, _checkpoint_at(decoded[-1], like))
+        wires = wires_of(entries)
+        begins = range(0, len(entries), RUN_ENTRIES)
+        stretches = [self._stretch(entries[at : at + RUN_ENTRIES], wires[at : at + RUN_ENTRIES]) for at in begins]
+        return Batch(topic, read_from, stretches, _checkpoint_at(self.rule.decode(entries[-1]), like))
 
-    def _next_limit(self, entries: Sequence[LogEntry]) -> int:
-        """Large entries are read few at a time, so that memory stays bounded."""
-        if not entries:
-            return self._batch
-        average = sum(len(entry.data) for entry in entries) // len(entries) + 1
-        return max(1, min(self._batch, BATCH_BYTES // average))
+    def _stretch(self, entries: Sequence[LogEntry], wires: Sequence[bytes]) -> Stretch:
+        return Stretch(_DecodedLater(self.rule, entries), read_run(self.rule, wires))
 
     def _stands_at(self, checkpoint: Checkpoint, entry: LogEntry) -> bool:
         envelope = self.rule.decode(entry).envelope
@@ -167,20 +235,26 @@ class Projector:
         if len(batches) > 1:
             return self._in_turn([[batch] for batch in batches])
         batch = batches[0]
-        if len(batch.entries) > 1:
-            half = len(batch.entries) // 2
-            return self._in_turn([[part] for part in _split(batch, half)])
-        refused = batch.entries[0]
+        entries = [decoded for stretch in batch.stretches for decoded in stretch.entries]
+        if len(entries) > 1:
+            return self._in_turn([[part] for part in _split(batch, entries)])
+        (refused,) = entries
         if refused.code == refusal.code:  # it was parked for this already, and is refused all the same
             raise ReadModelError(f"the database refuses even the parked event at {refused.entry.position}: {refusal}") from refusal
         parked = Decoded(refused.entry, refused.envelope, handled=True, problem=str(refusal), code=refusal.code)
-        return self._transact([Batch(batch.topic, batch.read_from, [parked], batch.leads_to)])
+        return self._transact([Batch(batch.topic, batch.read_from, [Stretch([parked])], batch.leads_to)])
 
     def _in_turn(self, parts: Sequence[Sequence[Batch]]) -> Outcome:
         total = Outcome()
         for part in parts:
             total.add(self._apply(part))
         return total
+
+
+def _next_limit(entries: Sequence[LogEntry]) -> int:
+    """Large entries are read few at a time, so that memory stays bounded."""
+    average = sum(map(len, wires_of(entries))) // max(len(entries), 1) + 1
+    return max(1, BATCH_BYTES // average)
 
 
 def _checkpoint_at(decoded: Decoded, like: Checkpoint) -> Checkpoint:
@@ -194,9 +268,37 @@ def _checkpoint_at(decoded: Decoded, like: Checkpoint) -> Checkpoint:
     )
 
 
-def _split(batch: Batch, at: int) -> tuple[Batch, Batch]:
-    middle = _checkpoint_at(batch.entries[at - 1], batch.leads_to)
+def _split(batch: Batch, entries: Sequence[Decoded]) -> tuple[Batch, Batch]:
+    half = len(entries) // 2
+    middle = _checkpoint_at(entries[half - 1], batch.leads_to)
     return (
-        Batch(batch.topic, batch.read_from, batch.entries[:at], middle),
-        Batch(batch.topic, middle, batch.entries[at:], batch.leads_to),
+        Batch(batch.topic, batch.read_from, [Stretch(entries[:half])], middle),
+        Batch(batch.topic, middle, [Stretch(entries[half:])], batch.leads_to),
     )
+
+
+class _DecodedLater(Sequence[Decoded]):
+    """Entries that are decoded one by one when somebody looks at them; a run seldom needs it."""
+
+    def __init__(self, rule: Rule, entries: Sequence[LogEntry]) -> None:
+        self._rule = rule
+        self._entries = entries
+        self._decoded: list[Decoded] | None = None
+
+    def _all(self) -> list[Decoded]:
+        if self._decoded is None:
+            self._decoded = [self._rule.decode(entry) for entry in self._entries]
+        return self._decoded
+
+    @overload
+    def __getitem__(self, at: int) -> Decoded: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Decoded]: ...
+    def __getitem__(self, at: int | slice) -> Decoded | list[Decoded]:
+        return self._all()[at]
+
+    def __iter__(self) -> Iterator[Decoded]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._entries)

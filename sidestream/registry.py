@@ -5,7 +5,7 @@ An event is a frozen msgspec Struct. It is made strictly (every value is checked
 declared here once and is never a Python path. Pure: time and ids are given by the caller.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -168,6 +168,17 @@ class Registry:
             return self._lift(self._types[envelope.type][0], envelope)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UnreadableEvent(f"{envelope.type}: {error}") from None
+
+    def read_alike(self, envelopes: Sequence[Envelope]) -> list[Any]:
+        """Return the data of events that are all of one declared type and schema. Raises what `read` raises."""
+        first = envelopes[0]
+        if first.dataschema is not None and first.dataschema != self._dataschemas[first.type]:
+            return [self.read(envelope) for envelope in envelopes]
+        decode = self._decoders[first.type]
+        try:
+            return [decode(envelope.data) for envelope in envelopes]
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise UnreadableEvent(f"{first.type}: {error}") from None
 
     def _lift(self, event_type: EventType, envelope: Envelope) -> Any:
         version = _version_in(envelope.dataschema or "", event_type)

@@ -4,6 +4,7 @@ Read once, by the composition root; nothing is read at import.
 """
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -26,6 +27,16 @@ class Settings(BaseSettings):
     data: Path = Field(default=Path(".sidestream/data"), validation_alias="SIDESTREAM_DATA", description="folder of stores and read models")
     database_url: str = Field(
         default="", validation_alias="SIDESTREAM_DATABASE_URL", description="postgresql://… for read models; empty: SQLite files"
+    )
+    follow: Literal["log", "inbox"] = Field(
+        default="log",
+        validation_alias="SIDESTREAM_FOLLOW",
+        description="read the broker's log, or keep what is delivered in a log of our own",
+    )
+    inbox_began_late: bool = Field(
+        default=False,
+        validation_alias="SIDESTREAM_INBOX_BEGAN_LATE",
+        description="events were published before this inbox: the first version it has of a stream is the beginning",
     )
     sweep_seconds: float = Field(
         default=1.0, validation_alias="SIDESTREAM_SWEEP_SECONDS", gt=0, description="look at the log without a bell"

@@ -15,8 +15,9 @@ from services.assets.roots import AllowedRoots, NoDirectory, OutsideOfRoots
 from services.assets.scanning import Scanner, ScanRunning
 from services.assets.tagging import Asset, Tagged, Tagger, UnknownAsset, tag, untag
 from sidestream.event import decode_event
+from sidestream.web.consistency import tell_consistency, tells_consistency
 from sidestream.web.openapi import problems
-from sidestream.web.paging import PageQuery, decode_cursor, encode_cursor, link_next
+from sidestream.web.paging import PageQuery, decode_cursor, encode_cursor, forged_cursor, link_next
 from sidestream.web.problems import ProblemError
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -165,6 +166,7 @@ def start_scan(asked: ScanRequest, desk: Desk, response: Response) -> ScanAnswer
     except ScanRunning:
         raise _running(desk.ledger) from None
     response.headers["location"] = f"/scans/{scan.id}"
+    tell_consistency(response, scan.consistency)
     return ScanAnswer.model_validate(scan)
 
 
@@ -190,8 +192,10 @@ def _running(ledger: Ledger) -> ProblemError:
 def list_scans(desk: Desk, page: PageQuery, request: Request, response: Response) -> ScanList:
     """List scans, newest first."""
     before = decode_cursor(page.cursor, 1)[0] if page.cursor else None
+    if before is not None and not isinstance(before, str):
+        raise forged_cursor()
     scans = desk.ledger.ask(lambda inventory: sorted(inventory.scans.values(), key=lambda scan: scan.id, reverse=True))
-    later = [scan for scan in scans if before is None or scan.id < str(before)]
+    later = [scan for scan in scans if before is None or scan.id < before]
     shown = later[: page.limit]
     link_next(request, response, encode_cursor([shown[-1].id]) if len(later) > len(shown) else None)
     return ScanList(scans=[ScanAnswer.model_validate(scan) for scan in shown])
@@ -209,29 +213,31 @@ def show_scan(scan: str, desk: Desk) -> ScanAnswer:
 # ── tags ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@router.put("/assets/{asset}/tags/{word}", responses=problems(404, 409))
-def give_tag(asset: str, word: TagWord, desk: Desk) -> TagAnswer:
+@router.put("/assets/{asset}/tags/{word}", responses=problems(404, 409) | tells_consistency(200))
+def give_tag(asset: str, word: TagWord, desk: Desk, response: Response) -> TagAnswer:
     """Give an asset a tag; again is the same."""
-    return _carry_out(desk, asset, tag, word)
+    return _carry_out(desk, asset, tag, word, response)
 
 
-@router.delete("/assets/{asset}/tags/{word}", responses=problems(404, 409))
-def take_tag(asset: str, word: TagWord, desk: Desk) -> TagAnswer:
+@router.delete("/assets/{asset}/tags/{word}", responses=problems(404, 409) | tells_consistency(200))
+def take_tag(asset: str, word: TagWord, desk: Desk, response: Response) -> TagAnswer:
     """Take a tag away; again is the same."""
-    return _carry_out(desk, asset, untag, word)
+    return _carry_out(desk, asset, untag, word, response)
 
 
 Decide = Callable[[Asset, str], Iterable[AssetEvent]]
 
 
-def _carry_out(desk: AssetsDesk, asset: str, decide: Decide, word: str) -> TagAnswer:
+def _carry_out(desk: AssetsDesk, asset: str, decide: Decide, word: str, response: Response) -> TagAnswer:
     if not _UUID.fullmatch(asset):
         raise _unknown(asset)
     try:
         tagged = desk.tagger.carry_out(asset, decide, word)
     except UnknownAsset:
         raise _unknown(asset) from None
-    return _answer(asset, word, tagged)
+    answer = _answer(asset, word, tagged)
+    tell_consistency(response, answer.consistency)
+    return answer
 
 
 def _unknown(asset: str) -> ProblemError:

@@ -55,7 +55,8 @@ def open_log(folder: Path, pubsub: str) -> EventLog:
     if component.type not in _OPEN:
         raise ConfigurationError(
             f"{component}: its log cannot be read: expected one of {', '.join(_OPEN)}, found {component.type}. "
-            "Put the folder of such a broker in force, or run everything in one process with `sidestream up --memory`."
+            "Put the folder of such a broker in force, let the app keep a log of its own with SIDESTREAM_FOLLOW=inbox (docs/inbox.md), "
+            "or run everything in one process with `sidestream up --memory`."
         )
     return _OPEN[component.type](component, _metadata(component, components))
 

@@ -4,12 +4,12 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import eq, ge, gt, le, lt
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
 from sidestream.errors import ReadModelError, UnknownGeneration
-from sidestream.ports import Condition, GenerationInfo, Query, Reader, Unit
+from sidestream.ports import Condition, GenerationInfo, Query, Reader, TableShape, Unit, shape_of
 from sidestream.projection import Key, Table
 
 Row = TypeVar("Row", bound=msgspec.Struct)
@@ -93,6 +93,7 @@ class MemoryGeneration:
 
     def __init__(self, name: str, tables: Sequence[Table[Any]]) -> None:
         self.name = name
+        self.shapes = tuple(map(shape_of, tables))
         self._rows: Rows = {table.name: {} for table in tables}
         self._lock = threading.RLock()
 
@@ -126,6 +127,14 @@ class MemoryReadModels:
         self._created = 0
         self._lock = threading.RLock()
         self._building = threading.Lock()
+        self._holder = ""
+        self._beside: MemoryGeneration | None = None
+
+    def beside(self, tables: Sequence[Table[Any]]) -> MemoryGeneration:
+        """See `sidestream.ports.ReadModels`."""
+        with self._lock:
+            self._beside = self._beside or MemoryGeneration("beside", tables)
+            return self._beside
 
     def generations(self) -> Sequence[GenerationInfo]:
         """See `sidestream.ports.ReadModels`."""
@@ -147,17 +156,50 @@ class MemoryReadModels:
             self._info(name)
             return self._generations[name]
 
+    def shapes(self, name: str) -> Sequence[TableShape]:
+        """See `sidestream.ports.ReadModels`."""
+        return self.open(name).shapes
+
+    def size(self, name: str) -> int:
+        """See `sidestream.ports.ReadModels`."""
+        self._info(name)
+        return 0
+
     def mark_ready(self, name: str) -> None:
         """See `sidestream.ports.ReadModels`."""
-        with self._lock:
-            self._infos[name] = msgspec.structs.replace(self._info(name), state="ready")
+        self._change(name, state="ready")
 
-    def switch(self, name: str) -> None:
+    def set_aside(self, name: str, state: Literal["held", "scratch"]) -> None:
+        """See `sidestream.ports.ReadModels`."""
+        self._change(name, state=state)
+
+    def note_built(self, name: str, events: int, seconds: float) -> None:
+        """See `sidestream.ports.ReadModels`."""
+        info = self._info(name)
+        self._change(name, built_events=info.built_events + events, built_seconds=info.built_seconds + seconds)
+
+    def switch(self, name: str, stale_since: str = "") -> None:
         """See `sidestream.ports.ReadModels`."""
         with self._lock:
-            if self._info(name).state != "ready":
-                raise ReadModelError(f"generation {name}: expected it ready, found it building. Let the rebuild finish first.")
-            self._infos = {key: msgspec.structs.replace(info, live=key == name) for key, info in self._infos.items()}
+            state = self._info(name).state
+            if state != "ready":
+                raise ReadModelError(f"generation {name}: expected it ready, found it {state}. Let the rebuild finish first.")
+            moves = 1 + max(info.switched for info in self._infos.values())
+            for each in self._infos:
+                self._change(each, live=each == name)
+            self._change(name, switched=moves, stale_since=stale_since)
+
+    def roll_back(self, name: str, stale_since: str = "") -> None:
+        """See `sidestream.ports.ReadModels`."""
+        with self._lock:
+            leaves = [info.name for info in self._infos.values() if info.live and info.name != name]
+            self.switch(name, stale_since)
+            for each in leaves:
+                self._change(each, switched=0)
+
+    def _change(self, name: str, **changes: Any) -> None:
+        with self._lock:
+            self._infos[name] = msgspec.structs.replace(self._info(name), **changes)
 
     def drop(self, name: str) -> None:
         """See `sidestream.ports.ReadModels`."""
@@ -167,11 +209,12 @@ class MemoryReadModels:
             del self._infos[name], self._generations[name]
 
     @contextmanager
-    def exclusively(self) -> Iterator[None]:
+    def exclusively(self, who: str = "") -> Iterator[None]:
         """See `sidestream.ports.ReadModels`."""
         if not self._building.acquire(blocking=False):
-            raise ReadModelError("another rebuild of this projection is running. Wait for it, or stop it.")
+            raise ReadModelError(f"another rebuild of this projection is running: {self._holder or 'unnamed'}. Wait for it, or stop it.")
         try:
+            self._holder = who
             yield
         finally:
             self._building.release()

@@ -7,7 +7,7 @@ U+0000, which PostgreSQL's text cannot hold, is written as U+FDD0 followed by 0 
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 import psycopg
@@ -16,14 +16,31 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from sidestream.adapters.sql_text import columns, count_rows, create_table, delete_older, quoted, select_page
 from sidestream.errors import ReadModelError, RefusedByStore, StoreAway, TryAgain, UnknownGeneration
-from sidestream.ports import Condition, GenerationInfo, Query, Reader, Unit
+from sidestream.ports import Condition, GenerationInfo, Query, Reader, TableShape, Unit, shape_of
 from sidestream.projection import ColumnType, Key, Table
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 
-SCHEMA_VERSION: Final = 1
-"""Version of the catalogue and of the bookkeeping; another one is refused."""
+_STEPS: Final = (
+    (
+        "CREATE SCHEMA sidestream",
+        "CREATE TABLE sidestream.generations (projection text NOT NULL, number integer NOT NULL, version integer NOT NULL, "
+        "state text NOT NULL, created_at text NOT NULL, live boolean NOT NULL, PRIMARY KEY (projection, number))",
+        "CREATE TABLE sidestream.counters (projection text PRIMARY KEY, last integer NOT NULL)",
+    ),
+    (
+        "ALTER TABLE sidestream.generations ADD COLUMN shapes text NOT NULL DEFAULT '[]', "
+        "ADD COLUMN switched integer NOT NULL DEFAULT 0, ADD COLUMN stale_since text NOT NULL DEFAULT '', "
+        "ADD COLUMN built_events bigint NOT NULL DEFAULT 0, ADD COLUMN built_seconds double precision NOT NULL DEFAULT 0",
+        "UPDATE sidestream.generations SET switched = 1 WHERE live",
+        "CREATE TABLE sidestream.builders (projection text PRIMARY KEY, who text NOT NULL)",
+    ),
+)
+"""How the catalogue grew: the statements that lead to each version. Older ones are taken on, newer ones refused."""
+SCHEMA_VERSION: Final = len(_STEPS)
 _CATALOG: Final = "sidestream"
+_COPY_ROWS: Final = 5000
+"""From so many rows on COPY is quicker than `unnest` (facts)."""
 _IDLE_IN_TRANSACTION: Final = "60s"
 _CONNECT_SECONDS: Final = 5.0
 _ESCAPE: Final = "\ufdd0"
@@ -113,6 +130,12 @@ def _keys_as_rows(table: Table[Any]) -> str:
     return f"unnest({', '.join(f'%s::{types[name]}' for name in table.key)}) AS k({columns(table.key)})"
 
 
+def _on_conflict(table: Table[Any]) -> str:
+    others = [name for name in table.column_names if name not in table.key]
+    changes = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in others)
+    return f"ON CONFLICT ({columns(table.key)}) DO {f'UPDATE SET {changes}' if changes else 'NOTHING'}"
+
+
 def _as_arrays(tuples: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
     return [[_escaped(value) for value in values] for values in zip(*tuples, strict=True)]
 
@@ -123,16 +146,37 @@ class _PostgresUnit(_PostgresReader):
         connection.execute("SELECT 1 FROM generation_lock FOR UPDATE")
 
     def write(self, table: Table[Row], rows: Sequence[Row]) -> None:
+        """See `sidestream.ports.Unit`. Few rows by `unnest`; many by COPY, into the table itself while it is empty."""
         if not rows:
             return
+        if len(rows) < _COPY_ROWS:
+            self._upsert(table, rows)
+        elif self._is_empty(table):
+            self._copy(table.name, table, rows)
+        else:
+            self._copy_and_merge(table, rows)
+
+    def _is_empty(self, table: Table[Any]) -> bool:
+        row = self._connection.execute(f"SELECT EXISTS (SELECT FROM {quoted(table.name)})".encode()).fetchone()
+        return row is not None and not row[0]
+
+    def _copy(self, target: str, table: Table[Row], rows: Sequence[Row]) -> None:
+        with self._connection.cursor().copy(f"COPY {quoted(target)} ({columns(table.column_names)}) FROM STDIN".encode()) as copy:
+            for row in rows:
+                copy.write_row([_escaped(value) for value in table.values(row)])
+
+    def _copy_and_merge(self, table: Table[Row], rows: Sequence[Row]) -> None:
+        names, incoming = columns(table.column_names), f"incoming_{table.name}"
+        like = f"CREATE TEMP TABLE {quoted(incoming)} ON COMMIT DROP AS SELECT {names} FROM {quoted(table.name)} WITH NO DATA"
+        self._connection.execute(like.encode())
+        self._copy(incoming, table, rows)
+        merge = f"INSERT INTO {quoted(table.name)} ({names}) SELECT {names} FROM {quoted(incoming)} {_on_conflict(table)}"
+        self._connection.execute(merge.encode())
+        self._connection.execute(f"DROP TABLE {quoted(incoming)}".encode())
+
+    def _upsert(self, table: Table[Row], rows: Sequence[Row]) -> None:
         arrays = ", ".join(f"%s::{_ARRAYS[column.type]}" for column in table.columns)
-        others = [name for name in table.column_names if name not in table.key]
-        changes = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in others)
-        action = f"UPDATE SET {changes}" if changes else "NOTHING"
-        statement = (
-            f"INSERT INTO {quoted(table.name)} ({columns(table.column_names)}) SELECT * FROM unnest({arrays}) "
-            f"ON CONFLICT ({columns(table.key)}) DO {action}"
-        )
+        statement = f"INSERT INTO {quoted(table.name)} ({columns(table.column_names)}) SELECT * FROM unnest({arrays}) {_on_conflict(table)}"
         self._connection.execute(statement.encode(), _as_arrays([table.values(row) for row in rows]))
 
     def delete(self, table: Table[Any], keys: Sequence[Key]) -> None:
@@ -191,10 +235,13 @@ class PostgresReadModels:
 
     def generations(self) -> Sequence[GenerationInfo]:
         """See `sidestream.ports.ReadModels`."""
-        statement = "SELECT number, version, state, created_at, live FROM sidestream.generations WHERE projection = %s ORDER BY number"
+        statement = (
+            "SELECT number, version, state, created_at, live, switched, stale_since, built_events, built_seconds "
+            "FROM sidestream.generations WHERE projection = %s ORDER BY number"
+        )
         with self._catalog() as connection:
             found = connection.execute(statement, (self._projection,)).fetchall()
-        return tuple(GenerationInfo(f"g{number}", version, state, at, live) for number, version, state, at, live in found)
+        return tuple(GenerationInfo(f"g{number}", *more) for number, *more in found)
 
     def create(self, version: int, tables: Sequence[Table[Any]], created_at: str) -> str:
         """See `sidestream.ports.ReadModels`."""
@@ -202,9 +249,9 @@ class PostgresReadModels:
             _lock(connection, self._projection)
             name = f"g{_next_number(connection, self._projection)}"
             connection.execute(
-                "INSERT INTO sidestream.generations (projection, number, version, state, created_at, live) "
-                "VALUES (%s, %s, %s, 'building', %s, false)",
-                (self._projection, _number(name), version, created_at),
+                "INSERT INTO sidestream.generations (projection, number, version, state, created_at, live, shapes) "
+                "VALUES (%s, %s, %s, 'building', %s, false, %s)",
+                (self._projection, _number(name), version, created_at, msgspec.json.encode(list(map(shape_of, tables))).decode()),
             )
             self._create_schema(connection, self._schema(name), tables)
         return name
@@ -218,27 +265,83 @@ class PostgresReadModels:
             for statement in create_table(table, _TYPES):
                 connection.execute(statement.encode())
 
+    def beside(self, tables: Sequence[Table[Any]]) -> PostgresGeneration:
+        """See `sidestream.ports.ReadModels`."""
+        schema = self._schema("beside")
+        with self._catalog() as connection:
+            _lock(connection, self._projection)
+            row = connection.execute("SELECT to_regnamespace(%s) IS NOT NULL", (quoted(schema),)).fetchone()
+            if not row or not row[0]:
+                self._create_schema(connection, schema, tables)
+        return PostgresGeneration(self._pool, schema, "beside")
+
     def open(self, name: str) -> PostgresGeneration:
         """See `sidestream.ports.ReadModels`."""
         self._info(name)
         return PostgresGeneration(self._pool, self._schema(name), name)
 
-    def mark_ready(self, name: str) -> None:
+    def shapes(self, name: str) -> Sequence[TableShape]:
         """See `sidestream.ports.ReadModels`."""
         self._info(name)
+        statement = "SELECT shapes FROM sidestream.generations WHERE projection = %s AND number = %s"
         with self._catalog() as connection:
-            connection.execute(
-                "UPDATE sidestream.generations SET state = 'ready' WHERE projection = %s AND number = %s", (self._projection, _number(name))
-            )
+            row = connection.execute(statement, (self._projection, _number(name))).fetchone()
+        return msgspec.json.decode(row[0] if row else "[]", type=tuple[TableShape, ...])
 
-    def switch(self, name: str) -> None:
+    def size(self, name: str) -> int:
         """See `sidestream.ports.ReadModels`."""
-        if self._info(name).state != "ready":
-            raise ReadModelError(f"generation {name}: expected it ready, found it building. Let the rebuild finish first.")
+        self._info(name)
+        sizes = "SELECT coalesce(sum(pg_total_relation_size(oid)), 0) FROM pg_class"
+        statement = f"{sizes} WHERE relnamespace = to_regnamespace(%s) AND relkind = 'r'"
         with self._catalog() as connection:
-            connection.execute(
-                "UPDATE sidestream.generations SET live = (number = %s) WHERE projection = %s", (_number(name), self._projection)
-            )
+            row = connection.execute(statement.encode(), (quoted(self._schema(name)),)).fetchone()
+        return int(row[0]) if row else 0
+
+    def mark_ready(self, name: str) -> None:
+        """See `sidestream.ports.ReadModels`."""
+        self._change(name, "state = 'ready'")
+
+    def set_aside(self, name: str, state: Literal["held", "scratch"]) -> None:
+        """See `sidestream.ports.ReadModels`."""
+        self._change(name, "state = %s", state)
+
+    def note_built(self, name: str, events: int, seconds: float) -> None:
+        """See `sidestream.ports.ReadModels`."""
+        self._change(name, "built_events = built_events + %s, built_seconds = built_seconds + %s", events, seconds)
+
+    def _change(self, name: str, changes: str, *values: object) -> None:
+        self._info(name)
+        statement = f"UPDATE sidestream.generations SET {changes} WHERE projection = %s AND number = %s"
+        with self._catalog() as connection:
+            connection.execute(statement.encode(), (*values, self._projection, _number(name)))
+
+    def switch(self, name: str, stale_since: str = "") -> None:
+        """See `sidestream.ports.ReadModels`."""
+        self._check_ready(name)
+        with self._catalog() as connection:
+            self._move_pointer(connection, name, stale_since)
+
+    def roll_back(self, name: str, stale_since: str = "") -> None:
+        """See `sidestream.ports.ReadModels`."""
+        self._check_ready(name)
+        with self._catalog() as connection:
+            connection.execute("UPDATE sidestream.generations SET switched = 0 WHERE projection = %s AND live", (self._projection,))
+            self._move_pointer(connection, name, stale_since)
+
+    def _move_pointer(self, connection: psycopg.Connection[Any], name: str, stale_since: str) -> None:
+        connection.execute(
+            "UPDATE sidestream.generations SET live = (number = %s) WHERE projection = %s", (_number(name), self._projection)
+        )
+        connection.execute(
+            "UPDATE sidestream.generations SET stale_since = %s, "
+            "switched = (SELECT max(switched) + 1 FROM sidestream.generations WHERE projection = %s) WHERE projection = %s AND live",
+            (stale_since, self._projection, self._projection),
+        )
+
+    def _check_ready(self, name: str) -> None:
+        state = self._info(name).state
+        if state != "ready":
+            raise ReadModelError(f"generation {name}: expected it ready, found it {state}. Let the rebuild finish first.")
 
     def drop(self, name: str) -> None:
         """See `sidestream.ports.ReadModels`."""
@@ -251,15 +354,22 @@ class PostgresReadModels:
             connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(self._schema(name))))
 
     @contextmanager
-    def exclusively(self) -> Iterator[None]:
+    def exclusively(self, who: str = "") -> Iterator[None]:
         """See `sidestream.ports.ReadModels`."""
         key = f"sidestream rebuild {self._projection}"
+        with self._catalog():
+            pass  # the table of builders exists
         with _translated(), self._pool.connection(timeout=_CONNECT_SECONDS) as connection:
             connection.autocommit = True
             row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (key,)).fetchone()
             if not row or not row[0]:
-                raise ReadModelError("another rebuild of this projection is running. Wait for it, or stop it.")
+                holder = _builder(connection, self._projection)
+                raise ReadModelError(f"another rebuild of this projection is running: {holder}. Wait for it, or stop it.")
             try:
+                connection.execute(
+                    "INSERT INTO sidestream.builders VALUES (%s, %s) ON CONFLICT (projection) DO UPDATE SET who = excluded.who",
+                    (self._projection, who),
+                )
                 yield
             finally:
                 connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (key,))
@@ -297,18 +407,26 @@ def _lock(connection: psycopg.Connection[Any], what: str) -> None:
     connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"sidestream {what}",))
 
 
+def _builder(connection: psycopg.Connection[Any], projection: str) -> str:
+    row = connection.execute("SELECT who FROM sidestream.builders WHERE projection = %s", (projection,)).fetchone()
+    connection.autocommit = False
+    return str(row[0]) if row and row[0] else "unnamed"
+
+
 def _prepare(connection: psycopg.Connection[Any]) -> None:
-    """Make the catalogue if it is missing; refuse one of another version."""
+    """Make the catalogue if it is missing, bring an older one up to date, refuse a newer one."""
     _lock(connection, _CATALOG)
     row = connection.execute("SELECT obj_description(to_regnamespace(%s), 'pg_namespace')", (_CATALOG,)).fetchone()
-    mark = f"sidestream catalogue {SCHEMA_VERSION}"
-    if row is None or row[0] is None:
-        connection.execute("CREATE SCHEMA sidestream")
-        connection.execute(sql.SQL("COMMENT ON SCHEMA sidestream IS {}").format(mark))
-        connection.execute(
-            "CREATE TABLE sidestream.generations (projection text NOT NULL, number integer NOT NULL, version integer NOT NULL, "
-            "state text NOT NULL, created_at text NOT NULL, live boolean NOT NULL, PRIMARY KEY (projection, number))"
-        )
-        connection.execute("CREATE TABLE sidestream.counters (projection text PRIMARY KEY, last integer NOT NULL)")
-    elif row[0] != mark:
-        raise ReadModelError(f"schema sidestream: expected {mark!r}, found {row[0]!r}. Use the release that wrote it, or another database.")
+    found = row[0] if row and row[0] else _mark(0)
+    version = next((version for version in range(SCHEMA_VERSION + 1) if found == _mark(version)), None)
+    if version is None:
+        remedy = "Use the release that wrote it, or another database."
+        raise ReadModelError(f"schema sidestream: expected {_mark(SCHEMA_VERSION)!r}, found {found!r}. {remedy}")
+    if version < SCHEMA_VERSION:
+        for statement in (statement for statements in _STEPS[version:] for statement in statements):
+            connection.execute(statement.encode())
+        connection.execute(sql.SQL("COMMENT ON SCHEMA sidestream IS {}").format(_mark(SCHEMA_VERSION)))
+
+
+def _mark(version: int) -> str:
+    return f"sidestream catalogue {version}"

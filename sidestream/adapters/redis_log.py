@@ -4,8 +4,9 @@ Positions are the stream's entry ids, `<milliseconds>-<number>`; compared as num
 identity that another one under its name would lack. Needs Redis 7 or Valkey (how many entries were ever added).
 """
 
+import threading
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, overload
 
 import msgspec
 import redis
@@ -16,6 +17,8 @@ from sidestream.errors import LogUnavailable
 from sidestream.ports import LogEntry, LogExtent
 
 _MAX_NUMBER: Final = 2**64 - 1
+_ANNOUNCEMENTS: Final = 8
+"""Reads that may be announced at once; each holds a connection and what the broker has sent on it."""
 _NO_SUCH_KEY: Final = "no such key"
 
 
@@ -48,14 +51,60 @@ class RedisLog:
     def __init__(self, address: RedisAddress) -> None:
         self.address = address
         self._pool = redis.ConnectionPool(**_connection(address))
+        self._announced: dict[_Command, Any] = {}
+        self._lock = threading.Lock()
 
     def read(self, topic: str, start: str | None, limit: int) -> Sequence[LogEntry]:
         """See `sidestream.ports.EventLog`."""
-        return _entries(self._ask("XRANGE", topic, start or "-", "+", "COUNT", limit))
+        command = _range(topic, start, limit)
+        entries = _entries(self._answer_of(command))
+        if len(entries) < limit:  # asked for a while ago, and more may stand there now
+            entries = _entries(self._ask(*command))
+        return entries
+
+    def announce(self, topic: str, start: str | None, limit: int) -> None:
+        """See `sidestream.ports.ReadsAhead`. What nobody reads is dropped when others are announced."""
+        command, connection = _range(topic, start, limit), None
+        try:
+            connection = self._pool.get_connection()
+            connection.send_command(*command)  # type: ignore[no-untyped-call]
+        except (redis.RedisError, OSError):  # the read itself will say so
+            self._discard(connection)
+            return
+        with self._lock:
+            surplus = [self._announced.pop(command, None)]
+            self._announced[command] = connection
+            while len(self._announced) > _ANNOUNCEMENTS:
+                surplus.append(self._announced.pop(next(iter(self._announced))))
+        for unread in surplus:
+            self._discard(unread)
+
+    def _answer_of(self, command: "_Command") -> Any:
+        """Return the answer to an announced command, nothing where it was not announced or has been lost."""
+        with self._lock:
+            connection = self._announced.pop(command, None)
+        if connection is None:
+            return None
+        try:
+            answer = connection.read_response()
+        except (redis.RedisError, OSError):
+            self._discard(connection)
+            return None
+        except BaseException:
+            self._discard(connection)
+            raise
+        self._pool.release(connection)
+        return answer
+
+    def _discard(self, connection: Any) -> None:
+        """Give a connection back whose answer nobody has read: it must not reach the next caller."""
+        if connection is not None:
+            connection.disconnect()
+            self._pool.release(connection)
 
     def read_back(self, topic: str, before: str | None, limit: int) -> Sequence[LogEntry]:
         """See `sidestream.ports.EventLog`."""
-        return _entries(self._ask("XREVRANGE", topic, f"({before}" if before else "+", "-", "COUNT", limit))
+        return list(_entries(self._ask("XREVRANGE", topic, f"({before}" if before else "+", "-", "COUNT", limit)))
 
     def extent(self, topic: str) -> LogExtent:
         """See `sidestream.ports.EventLog`."""
@@ -85,6 +134,8 @@ class RedisLog:
 
     def close(self) -> None:
         """See `sidestream.ports.EventLog`."""
+        while self._announced:
+            self._discard(self._announced.popitem()[1])
         self._pool.disconnect()
 
     def _ask(self, *command: str | int) -> Any:
@@ -131,15 +182,42 @@ def _topic_of(command: Sequence[str | int]) -> str | int:
     return command[2] if command[0] == "XINFO" else command[1]
 
 
-def _entries(answer: Sequence[tuple[bytes, Sequence[bytes]]] | None) -> list[LogEntry]:
+_Command = tuple[str | int, ...]
+
+
+def _range(topic: str, start: str | None, limit: int) -> _Command:
+    return ("XRANGE", topic, start or "-", "+", "COUNT", limit)
+
+
+class _Entries(Sequence[LogEntry]):
+    """Entries as the driver parsed them; an object of one is made when somebody looks at it. Has `wires`."""
+
+    def __init__(self, answer: Sequence[Any], wires: Sequence[bytes]) -> None:
+        self._answer = answer
+        self.wires = wires
+
+    @overload
+    def __getitem__(self, at: int) -> LogEntry: ...
+    @overload
+    def __getitem__(self, at: slice) -> "_Entries": ...
+    def __getitem__(self, at: int | slice) -> "LogEntry | _Entries":
+        if isinstance(at, slice):
+            return _Entries(self._answer[at], self.wires[at])
+        position: bytes = self._answer[at][0]
+        return LogEntry(position.decode(), self.wires[at], int(position[: position.index(b"-")]))
+
+    def __len__(self) -> int:
+        return len(self._answer)
+
+
+def _entries(answer: Sequence[Any] | None) -> _Entries:
     """Make entries of an answer; one to COUNT 0 is nothing at all."""
-    return [LogEntry(position.decode(), _data(fields), int(position[: position.index(b"-")])) for position, fields in answer or ()]
+    # the field `data` comes first, as the sidecar writes it
+    return _Entries(answer or (), [fields[1] if fields[0] == b"data" else _data(fields) for _, fields in answer or ()])
 
 
 def _data(fields: Sequence[bytes]) -> bytes:
     """Return the field `data`; nothing where there is none, so that it becomes a dead letter and not a stop."""
-    if fields[0] == b"data":  # as the sidecar writes it
-        return fields[1]
     return next((value for name, value in zip(fields[::2], fields[1::2], strict=True) if name == b"data"), b"")
 
 

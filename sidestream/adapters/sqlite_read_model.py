@@ -10,21 +10,35 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
 from sidestream.adapters.sql_text import columns, count_rows, create_table, delete_older, quoted, select_page
 from sidestream.errors import ReadModelError, RefusedByStore, StoreAway, TryAgain, UnknownGeneration
-from sidestream.ports import Condition, GenerationInfo, Query, Reader, Unit
+from sidestream.ports import Condition, GenerationInfo, Query, Reader, TableShape, Unit, shape_of
 from sidestream.projection import ColumnType, Key, Table
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 
 APPLICATION_ID: Final = 0x53445352
 """Marks our files, as SQLite's header allows: "SDSR"."""
-CATALOG_VERSION: Final = 1
-"""Schema of the catalogue; a file of another version is refused."""
+_CATALOG: Final = (
+    (
+        "CREATE TABLE generations (number INTEGER PRIMARY KEY AUTOINCREMENT, version INTEGER NOT NULL, "
+        "state TEXT NOT NULL, created_at TEXT NOT NULL, live INTEGER NOT NULL)",
+    ),
+    (
+        "ALTER TABLE generations ADD COLUMN shapes TEXT NOT NULL DEFAULT '[]'",
+        "ALTER TABLE generations ADD COLUMN switched INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE generations ADD COLUMN stale_since TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE generations ADD COLUMN built_events INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE generations ADD COLUMN built_seconds REAL NOT NULL DEFAULT 0",
+        "UPDATE generations SET switched = live",
+    ),
+)
+"""How the catalogue grew: the statements that lead to each version. Older ones are taken on, newer ones refused."""
+CATALOG_VERSION: Final = len(_CATALOG)
 GENERATION_VERSION: Final = 1
 """Schema of the bookkeeping in a generation; a file of another version is refused."""
 _BUSY_SECONDS: Final = 30.0
@@ -186,12 +200,7 @@ class SqliteReadModels:
         folder.mkdir(parents=True, exist_ok=True)
         with _translated(self._path), closing(_connect(self._path)) as catalog:
             catalog.execute("BEGIN IMMEDIATE")
-            if catalog.execute("PRAGMA user_version").fetchone()[0] == 0:
-                catalog.execute(
-                    "CREATE TABLE generations (number INTEGER PRIMARY KEY AUTOINCREMENT, version INTEGER NOT NULL, "
-                    "state TEXT NOT NULL, created_at TEXT NOT NULL, live INTEGER NOT NULL)"
-                )
-                _mark(catalog, CATALOG_VERSION)
+            _bring_up_to_date(catalog)
             catalog.execute("COMMIT")
             _check_mark(catalog, self._path, CATALOG_VERSION, "Use the release that wrote it, or remove the folder and rebuild.")
 
@@ -205,14 +214,20 @@ class SqliteReadModels:
     def generations(self) -> Sequence[GenerationInfo]:
         """See `sidestream.ports.ReadModels`."""
         with _translated(self._path), closing(_connect(self._path)) as catalog:
-            found = catalog.execute("SELECT number, version, state, created_at, live FROM generations ORDER BY number").fetchall()
-        return tuple(GenerationInfo(f"g{number}", version, state, at, bool(live)) for number, version, state, at, live in found)
+            all_ = catalog.execute(
+                "SELECT number, version, state, created_at, live, switched, stale_since, built_events, built_seconds "
+                "FROM generations ORDER BY number"
+            ).fetchall()
+        return tuple(
+            GenerationInfo(f"g{number}", version, state, at, bool(live), *more) for number, version, state, at, live, *more in all_
+        )
 
     def create(self, version: int, tables: Sequence[Table[Any]], created_at: str) -> str:
         """See `sidestream.ports.ReadModels`."""
         with self._catalog() as catalog:
-            values = (version, "building", created_at, 0)
-            cursor = catalog.execute("INSERT INTO generations (version, state, created_at, live) VALUES (?, ?, ?, ?)", values)
+            values = (version, "building", created_at, 0, msgspec.json.encode(list(map(shape_of, tables))).decode())
+            statement = "INSERT INTO generations (version, state, created_at, live, shapes) VALUES (?, ?, ?, ?, ?)"
+            cursor = catalog.execute(statement, values)
             name = f"g{cursor.lastrowid}"
             self._create_file(self._folder / f"{name}.sqlite", tables)
         return name
@@ -227,23 +242,66 @@ class SqliteReadModels:
             _mark(connection, GENERATION_VERSION)
             connection.execute("COMMIT")
 
+    def beside(self, tables: Sequence[Table[Any]]) -> SqliteGeneration:
+        """See `sidestream.ports.ReadModels`."""
+        path = self._folder / "beside.sqlite"
+        with self._catalog():  # holds the lock: of two processes one makes it
+            if not _is_marked(path):
+                self._create_file(path, tables)
+        return SqliteGeneration(path, "beside")
+
     def open(self, name: str) -> SqliteGeneration:
         """See `sidestream.ports.ReadModels`."""
         self._info(name)
         return SqliteGeneration(self._folder / f"{name}.sqlite", name)
 
-    def mark_ready(self, name: str) -> None:
+    def shapes(self, name: str) -> Sequence[TableShape]:
         """See `sidestream.ports.ReadModels`."""
         self._info(name)
-        with self._catalog() as catalog:
-            catalog.execute("UPDATE generations SET state='ready' WHERE number=?", (_number(name),))
+        with _translated(self._path), closing(_connect(self._path)) as catalog:
+            row = catalog.execute("SELECT shapes FROM generations WHERE number=?", (_number(name),)).fetchone()
+        return msgspec.json.decode(row[0] if row else "[]", type=tuple[TableShape, ...])
 
-    def switch(self, name: str) -> None:
+    def size(self, name: str) -> int:
         """See `sidestream.ports.ReadModels`."""
-        if self._info(name).state != "ready":
-            raise ReadModelError(f"generation {name}: expected it ready, found it building. Let the rebuild finish first.")
+        self._info(name)
+        path = self._folder / f"{name}.sqlite"
+        return sum(each.stat().st_size for each in (path, path.with_name(path.name + "-wal")) if each.exists())
+
+    def mark_ready(self, name: str) -> None:
+        """See `sidestream.ports.ReadModels`."""
+        self._change(name, "state='ready'")
+
+    def set_aside(self, name: str, state: Literal["held", "scratch"]) -> None:
+        """See `sidestream.ports.ReadModels`."""
+        self._change(name, "state=?", state)
+
+    def note_built(self, name: str, events: int, seconds: float) -> None:
+        """See `sidestream.ports.ReadModels`."""
+        self._change(name, "built_events = built_events + ?, built_seconds = built_seconds + ?", events, seconds)
+
+    def _change(self, name: str, changes: str, *values: object) -> None:
+        self._info(name)
         with self._catalog() as catalog:
-            catalog.execute("UPDATE generations SET live = (number = ?)", (_number(name),))
+            catalog.execute(f"UPDATE generations SET {changes} WHERE number=?", (*values, _number(name)))
+
+    def switch(self, name: str, stale_since: str = "") -> None:
+        """See `sidestream.ports.ReadModels`."""
+        self._check_ready(name)
+        with self._catalog() as catalog:
+            _move_pointer(catalog, name, stale_since)
+
+    def roll_back(self, name: str, stale_since: str = "") -> None:
+        """See `sidestream.ports.ReadModels`."""
+        self._check_ready(name)
+        with self._catalog() as catalog:
+            catalog.execute("UPDATE generations SET switched = 0 WHERE live")
+            _move_pointer(catalog, name, stale_since)
+
+    def _check_ready(self, name: str) -> None:
+        state = self._info(name).state
+        if state != "ready":
+            raise ReadModelError(f"generation {name}: expected it ready, found it {state}. Let the rebuild finish first.")
 
     def drop(self, name: str) -> None:
         """See `sidestream.ports.ReadModels`."""
@@ -254,13 +312,18 @@ class SqliteReadModels:
         _remove(self._folder / f"{name}.sqlite")
 
     @contextmanager
-    def exclusively(self) -> Iterator[None]:
+    def exclusively(self, who: str = "") -> Iterator[None]:
         """See `sidestream.ports.ReadModels`."""
-        with (self._folder / "rebuild.lock").open("w") as file:
+        with (self._folder / "rebuild.lock").open("a+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise ReadModelError("another rebuild of this projection is running. Wait for it, or stop it.") from None
+                file.seek(0)
+                holder = file.read() or "unnamed"
+                raise ReadModelError(f"another rebuild of this projection is running: {holder}. Wait for it, or stop it.") from None
+            file.truncate(0)
+            file.write(who)
+            file.flush()
             yield
 
     def close(self) -> None:
@@ -271,6 +334,33 @@ class SqliteReadModels:
         if name not in infos:
             raise UnknownGeneration(f"{self._folder}: expected one of {', '.join(infos) or 'no generation'}, found {name!r}")
         return infos[name]
+
+
+def _bring_up_to_date(catalog: sqlite3.Connection) -> None:
+    found = catalog.execute("PRAGMA user_version").fetchone()[0]
+    if found and catalog.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        return  # somebody else's file: refused by its mark
+    for statements in _CATALOG[found:]:
+        for statement in statements:
+            catalog.execute(statement)
+    if found < CATALOG_VERSION:
+        _mark(catalog, CATALOG_VERSION)
+
+
+def _move_pointer(catalog: sqlite3.Connection, name: str, stale_since: str) -> None:
+    catalog.execute("UPDATE generations SET live = (number = ?)", (_number(name),))
+    catalog.execute(
+        "UPDATE generations SET switched = (SELECT max(switched) + 1 FROM generations), stale_since = ? WHERE live", (stale_since,)
+    )
+
+
+def _is_marked(path: Path) -> bool:
+    """Return whether a file was made to the end: its mark is written in the transaction of its tables."""
+    if not path.exists():
+        return False
+    with closing(_connect(path)) as connection:
+        marked: bool = connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+    return marked
 
 
 def _number(name: str) -> int:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from sidestream.backbone import connect
+from sidestream.backbone import connect, followed
 from sidestream.errors import ConfigurationError
 from sidestream.launcher.folder import DEFAULT, SystemFolder
 from sidestream.launcher.runfile import App, read
@@ -32,7 +32,13 @@ class Declared:
         self.app = app
         self.projection = projection
         self.registry = registry
+        self._settings = settings
         self._backbone = connect(settings)
+
+    @property
+    def door(self) -> str:
+        """Where its app answers, if it runs on the port of the run file."""
+        return f"http://127.0.0.1:{self._settings.app_port}"
 
     @contextmanager
     def read_models(self) -> Iterator[ReadModels]:
@@ -43,7 +49,7 @@ class Declared:
     @contextmanager
     def log(self) -> Iterator[EventLog]:
         """Open its log."""
-        with contextlib.closing(self._backbone.log()) as found:
+        with contextlib.closing(followed(self._backbone, self._settings, self.projection.name)) as found:
             yield found
 
 

@@ -24,6 +24,7 @@ from sidestream.launcher.problem import CannotStart
 from sidestream.launcher.run import Address, Session, after_start, announce
 from sidestream.launcher.runfile import App
 from sidestream.settings import Settings
+from sidestream.web.logs import log_to_stderr
 
 CreateApp = Callable[[Settings, Backbone], Any]
 
@@ -52,6 +53,7 @@ class _Server(uvicorn.Server):
 async def run(session: Session) -> int:
     """Serve every app until a signal; return 0, or 1 when the command given with --then failed."""
     code = 0
+    log_to_stderr()
     with Interruption():
         async with serving(choose_apps(session.run_file, session.wishes)) as apps:
             addresses = [app.address for app in apps]

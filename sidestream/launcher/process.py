@@ -142,7 +142,8 @@ class Process:
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None and self.alive:
             with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(number)
+                # Not `send_signal`: that looks for the end first, and would reap it before asyncio can.
+                os.kill(self._process.pid, number)
 
     async def _follow(self, process: asyncio.subprocess.Process, read_end: int) -> None:
         reading = asyncio.create_task(self._read(read_end))

@@ -1,4 +1,4 @@
-"""For the tests of whoever uses the kernel: given / when / then for projections.
+"""For the tests of whoever uses the kernel: given / when / then for projections, and random schedules of faults.
 
     ProjectionSpecification(Tally(), registry)
         .given(happened(VoteCast("lunch", "soup", "ann"), subject="vote-1"))
@@ -9,9 +9,14 @@
 
 It is played through the kernel's own projector over the memory adapters, so that duplicates are skipped by count and
 not by luck; then the same log is rebuilt in one go, and must give the same rows.
+
+`survives_any_schedule(Tally(), registry, st.lists(votes))`, or a subclass of `ProjectionContract`, plays random histories
+under random faults and compares with an independent fold. Both are described, and run, in docs/testing.md.
 """
 
+from sidestream.testing.contract import ProjectionContract
 from sidestream.testing.history import Happened, happened, stranger
 from sidestream.testing.specification import ProjectionSpecification
+from sidestream.testing.surviving import survives_any_schedule
 
-__all__ = ["Happened", "ProjectionSpecification", "happened", "stranger"]
+__all__ = ["Happened", "ProjectionContract", "ProjectionSpecification", "happened", "stranger", "survives_any_schedule"]

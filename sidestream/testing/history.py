@@ -136,12 +136,17 @@ def shuffled(events: Sequence[Recorded], seed: int) -> list[Recorded]:
     """
     mixed = list(events)
     random.Random(seed).shuffle(mixed)  # noqa: S311 - a seed that is printed, no secret
+    return dealt(mixed, events)
+
+
+def dealt(mixed: Sequence[Recorded], written: Sequence[Recorded]) -> list[Recorded]:
+    """Return `mixed` with the first occurrences of each stream's events in the order in which they were written."""
     firsts: defaultdict[Hashable, list[Recorded]] = defaultdict(list)
-    for event in events:
+    for event in written:
         if event.order is not None and event not in firsts[event.order]:
             firsts[event.order].append(event)
-    dealt: defaultdict[Hashable, dict[str, Recorded]] = defaultdict(dict)
-    return [_deal(event, firsts[event.order], dealt[event.order]) if event.order is not None else event for event in mixed]
+    given: defaultdict[Hashable, dict[str, Recorded]] = defaultdict(dict)
+    return [_deal(event, firsts[event.order], given[event.order]) if event.order is not None else event for event in mixed]
 
 
 def _deal(event: Recorded, in_order: Sequence[Recorded], dealt: dict[str, Recorded]) -> Recorded:

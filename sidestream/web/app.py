@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from sidestream.settings import Settings
 from sidestream.web.bell import BELL_PATH
 from sidestream.web.health import Check, answer_health
+from sidestream.web.inbox import INBOX_PATH
 from sidestream.web.limits import DEFAULT_BODY_BYTES, BodyLimit
 from sidestream.web.metrics import RequestMetrics
 from sidestream.web.openapi import declare_problems
@@ -20,6 +21,8 @@ from sidestream.web.strict_json import StrictJson
 from sidestream.web.version import VERSION
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+DELIVERIES: Final = (BELL_PATH, INBOX_PATH)
+"""Where the sidecar delivers: as large as it likes, and looked at there."""
 NO_CHECKS: Final[Mapping[str, Check]] = MappingProxyType({})
 
 
@@ -53,10 +56,10 @@ def new_app(
     )
     app.state.metrics = metrics or CollectorRegistry()
     # a middleware that is added later stands further out
-    app.add_middleware(StrictJson, BELL_PATH)
+    app.add_middleware(StrictJson, DELIVERIES)
     if settings.app_api_token:
         app.add_middleware(SidecarToken, settings.app_api_token)
-    app.add_middleware(BodyLimit, body_limit, BELL_PATH)
+    app.add_middleware(BodyLimit, body_limit, DELIVERIES)
     answer_problems(app)
     declare_problems(app)
     answer_health(app, checks, app.state.metrics)

@@ -58,14 +58,14 @@ def subscribe(app: FastAPI, pubsub: str, topics: Iterable[str], ring: Ring) -> N
         topics: what to subscribe to.
         ring: what to call; it must be quick.
     """
-    subscriptions = _subscriptions(app)
+    subscriptions = subscriptions_of(app)
     for topic in topics:
         path = BELL_PATH + quote(topic, safe="")
         subscriptions.append(_subscription(pubsub, topic, path))
         app.add_route(BELL_PATH + topic, _bell(topic, ring), methods=["POST"], include_in_schema=False)
 
 
-def _subscriptions(app: FastAPI) -> list[dict[str, object]]:
+def subscriptions_of(app: FastAPI) -> list[dict[str, object]]:
     """Return the list that /dapr/subscribe answers; the first call adds the route."""
     found: list[dict[str, object]] | None = getattr(app.state, "subscriptions", None)
     if found is not None:

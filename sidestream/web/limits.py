@@ -17,7 +17,7 @@ DEFAULT_BODY_BYTES: Final = 4 * 1024 * 1024 + 64 * 1024
 class BodyLimit:
     """Answers 413 to larger bodies; below `exempt` a route looks after itself."""
 
-    def __init__(self, app: ASGIApp, limit: int, exempt: str) -> None:
+    def __init__(self, app: ASGIApp, limit: int, exempt: str | tuple[str, ...]) -> None:
         self._app = app
         self._limit = limit
         self._exempt = exempt

@@ -25,6 +25,7 @@ _DESCRIPTIONS: Final = {
     400: "The request is malformed",
     404: "There is no such thing",
     409: "It contradicts what is stored",
+    412: "Not applied yet within Sidestream-Wait; ask again",
     413: "The body is too large",
     415: "The body has a content type that is not taken here",
     500: "The service failed",
@@ -70,6 +71,8 @@ def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _statuses(operation: dict[str, Any]) -> Iterator[int]:
     if "requestBody" in operation or "parameters" in operation:
         yield 400
+    if any(each["name"] == "Sidestream-Consistency" for each in operation.get("parameters", ())):
+        yield from (409, 412)  # the event is parked; not applied yet
     if "requestBody" in operation:
         yield 413
     yield from (500, 503)

@@ -90,7 +90,7 @@ def _values(cursor: str | None, columns: Sequence[Column]) -> tuple[Any, ...] | 
     for value, column in zip(values, columns, strict=True):
         fits = type(value) in _PYTHON_TYPES[column.type] and (not isinstance(value, int) or -(2**63) <= value < 2**63)
         if not fits:
-            raise _forged()
+            raise forged_cursor()
     return values
 
 
@@ -109,13 +109,14 @@ def decode_cursor(cursor: str, length: int) -> tuple[Any, ...]:
         encoded = base64.b64decode(cursor.encode() + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         values: tuple[Any, ...] = msgspec.json.decode(encoded, type=tuple[Any, ...])
     except (binascii.Error, ValueError, RecursionError, msgspec.DecodeError):
-        raise _forged() from None
+        raise forged_cursor() from None
     if len(values) != length:
-        raise _forged()
+        raise forged_cursor()
     return values
 
 
-def _forged() -> ProblemError:
+def forged_cursor() -> ProblemError:
+    """Return the problem of a cursor that no page gave out."""
     detail = "cursor: expected one from the Link header of a page before. Take it as it stands, or leave it out for the first page."
     return ProblemError(400, detail, code="invalid-cursor")
 

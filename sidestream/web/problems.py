@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sidestream import errors
@@ -25,6 +26,7 @@ _NAMED: Final = 5
 
 _STATUS: Final[dict[type[errors.SidestreamError], int]] = {
     errors.InvalidEvent: 400,
+    errors.InvalidToken: 400,
     errors.RefusedByStore: 400,  # the value that the database refuses came with the request
     errors.UnknownGeneration: 404,
     errors.AppendRefused: 409,
@@ -141,13 +143,22 @@ def _on_validation(_: Request, error: Exception) -> Response:
     return problem(400, f"Expected another request: {detail}", code="invalid-request", errors=found)
 
 
-def _on_http(_: Request, error: Exception) -> Response:
+def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, StarletteHTTPException)
     if error.status_code < HTTPStatus.BAD_REQUEST:
         return Response(status_code=error.status_code, headers=error.headers)
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        return problem(error.status_code, _detail(error), headers={"allow": ", ".join(_methods_here(request))})
     return problem(error.status_code, _detail(error), headers=error.headers)
 
 
+def _methods_here(request: Request) -> list[str]:
+    """Every method this path takes; Starlette names those of the first route it meets."""
+    routes, scope = request.app.routes, request.scope
+    return [method for method in _METHODS if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)]
+
+
+_METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 _DETAILS: Final = {
     404: "There is nothing at this path. /docs lists what there is.",
     405: "This path does not take this method. The header Allow lists what it takes.",

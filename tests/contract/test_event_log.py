@@ -1,4 +1,4 @@
-"""The promises of the event log port, kept by every adapter: memory is the specification, Redis Streams does the same."""
+"""The promises of the event log port, kept by every adapter: memory is the specification, Redis Streams and every inbox do the same."""
 
 import signal
 import socket
@@ -19,7 +19,8 @@ from sidestream.adapters.memory_log import MemoryLog
 from sidestream.adapters.redis_log import RedisAddress, RedisLog
 from sidestream.errors import LogUnavailable
 from sidestream.launcher.broker import _server
-from sidestream.ports import EventLog
+from sidestream.ports import EventLog, ReadsAhead
+from tests.contract.inboxes import ADAPTERS, WrittenInbox
 
 EVENTS = [b'{"n":%d}' % number for number in range(25)]
 DATA_AS_IT_CAME = [
@@ -140,12 +141,18 @@ def in_redis(server: Server) -> Iterator[InRedis]:
     written.close()
 
 
-@pytest.fixture(params=["memory", "redis"])
-def written(request: pytest.FixtureRequest) -> Written:
+@pytest.fixture(params=["memory", "redis", *(f"inbox in {adapter}" for adapter in ADAPTERS)])
+def written(request: pytest.FixtureRequest) -> Iterator[Written]:
+    if request.param.startswith("inbox in "):
+        inbox = WrittenInbox(request.param.removeprefix("inbox in "), request)
+        yield inbox
+        inbox.log.close()
+        return
     if request.param == "memory":
-        return InMemory()
+        yield InMemory()
+        return
     found: Written = request.getfixturevalue("in_redis")
-    return found
+    yield found
 
 
 def positions(written: Written, topic: str = "votes") -> list[str]:
@@ -391,3 +398,16 @@ def test_every_pooled_connection_survives_a_restart(server: Server, in_redis: In
         server.kill()
         server.start()
         assert all(each.result() == EVENTS for each in [threads.submit(together) for _ in range(4)])
+
+
+def test_what_was_announced_is_read_as_it_stands_now(written: Written) -> None:
+    if not isinstance(written.log, ReadsAhead):
+        return  # it may do nothing, and most do not even have the verb
+    written.record("t", EVENTS[:3])
+    for _ in range(20):  # more than it keeps: the others are read as if nothing had been announced
+        for limit in range(1, 6):
+            written.log.announce("t", None, limit)
+    written.record("t", EVENTS[3:5])
+    for limit in range(1, 6):
+        assert [entry.data for entry in written.log.read("t", None, limit)] == EVENTS[:limit]
+        assert [entry.data for entry in written.log.read("t", None, limit)] == EVENTS[:limit]

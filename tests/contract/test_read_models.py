@@ -1,13 +1,17 @@
 """What every adapter of the read model port promises."""
 
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Literal
 
 import msgspec
 import pytest
 
 from sidestream.errors import ReadModelError, RefusedByStore, UnknownGeneration
-from sidestream.ports import Condition, Generation, Query, ReadModels
+from sidestream.ports import Condition, Generation, Query, ReadModels, shape_of
 from sidestream.projection import Newest, Table
 
 
@@ -28,7 +32,8 @@ class Line(msgspec.Struct, frozen=True):
 
 ITEMS = Table(Item, key=("group", "name"), indexes=[("size",), ("group", "size", "name")])
 LINES = Table(Line, key=("at",), keep=Newest(3, by=("at",)))
-TABLES = (ITEMS, LINES)
+TABLES: tuple[Table[Any], ...] = (ITEMS, LINES)
+STATES: tuple[Literal["held", "scratch"], ...] = ("held", "scratch")
 
 
 def item(name: str, group: str = "a", size: int = 1) -> Item:
@@ -124,6 +129,19 @@ def test_conditions_must_all_hold(generation: Generation) -> None:
         assert [row.size for row in unit.select(ITEMS, Query(where, ("size",)))] == [3, 4, 5]
         assert unit.count(ITEMS, where) == 3
         assert unit.count(ITEMS, (Condition("note", "=", "x"),)) == 0
+
+
+def test_thousands_of_rows_at_once_are_written_like_one(generation: Generation) -> None:
+    odd = item("o\tdd\\N\n\x00\ufdd0 é🎈")
+    for size in (1, 2):  # into an empty table, then over what stands there
+        with generation.unit() as unit:
+            unit.write(ITEMS, [odd, *(item(str(at), size=at * size) for at in range(4_000 if size == 1 else 4_500, 10_000))])
+    with generation.snapshot() as reader:
+        assert reader.count(ITEMS) == 6_001
+        found = reader.read(ITEMS, [("a", "4000"), ("a", "9999"), ("a", odd.name)])
+    assert found["a", "4000"] == item("4000", size=4_000)
+    assert found["a", "9999"] == item("9999", size=19_998)
+    assert found["a", odd.name] == odd
 
 
 def test_text_is_ordered_by_code_point(generation: Generation) -> None:
@@ -229,3 +247,96 @@ def test_only_one_may_build_at_a_time(read_models: ReadModels) -> None:
         pass
     with read_models.exclusively():
         pass
+
+
+# ── the life of a generation ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_generation_knows_its_tables_without_the_code(read_models: ReadModels) -> None:
+    name = read_models.create(1, TABLES, "")
+    assert tuple(read_models.shapes(name)) == tuple(shape_of(table) for table in TABLES)
+
+
+def test_what_is_set_aside_cannot_be_live(read_models: ReadModels) -> None:
+    for state in STATES:
+        name = read_models.create(1, TABLES, "")
+        read_models.set_aside(name, state)
+        with pytest.raises(ReadModelError, match=state):
+            read_models.switch(name)
+    assert [info.state for info in read_models.generations()] == ["held", "scratch"]
+
+
+def test_what_building_took_adds_up(read_models: ReadModels) -> None:
+    name = read_models.create(1, TABLES, "")
+    read_models.note_built(name, 10, 0.5)
+    read_models.note_built(name, 5, 0.25)
+    (info,) = read_models.generations()
+    assert (info.built_events, info.built_seconds) == (15, 0.75)
+
+
+def test_the_size_is_what_the_database_takes(read_models: ReadModels, request: pytest.FixtureRequest) -> None:
+    name = read_models.create(1, TABLES, "")
+    before = read_models.size(name)
+    with closing(read_models.open(name)) as generation, generation.unit() as unit:
+        unit.write(ITEMS, [item(f"{at:05}" * 20) for at in range(5000)])
+    after = read_models.size(name)
+    assert (before, after) == (0, 0) if "memory" in request.node.name else after > before + 500_000
+
+
+def test_the_moves_of_the_pointer_are_remembered_and_rolling_back_forgets_one(read_models: ReadModels) -> None:
+    names = [read_models.create(1, TABLES, "") for _ in range(3)]
+    for name in names:
+        read_models.mark_ready(name)
+        read_models.switch(name)
+    assert [info.switched for info in read_models.generations()] == [1, 2, 3]
+    read_models.roll_back("g2", "since then")
+    infos = read_models.generations()
+    assert [(info.live, bool(info.switched)) for info in infos] == [(False, True), (True, True), (False, False)]
+    assert infos[1].stale_since == "since then"
+    read_models.switch("g3")
+    read_models.switch("g2")
+    assert read_models.generations()[1].stale_since == ""
+
+
+def test_who_is_refused_is_told_by_whom(read_models: ReadModels) -> None:
+    for who in ("the first, with a long name", "another"):
+        with read_models.exclusively(who), pytest.raises(ReadModelError, match=f"running: {who}\\."), read_models.exclusively("a third"):
+            pass
+
+
+# ── catalogues of the last release ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_sqlite_catalogue_of_the_last_release_is_taken_on(tmp_path: Path) -> None:
+    from sidestream.adapters.sqlite_read_model import APPLICATION_ID, SqliteReadModels
+
+    with closing(sqlite3.connect(tmp_path / "catalog.sqlite")) as old, old:
+        old.execute(
+            "CREATE TABLE generations (number INTEGER PRIMARY KEY AUTOINCREMENT, version INTEGER NOT NULL, "
+            "state TEXT NOT NULL, created_at TEXT NOT NULL, live INTEGER NOT NULL)"
+        )
+        old.execute("INSERT INTO generations VALUES (4, 1, 'ready', 'then', 1)")
+        old.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        old.execute("PRAGMA user_version=1")
+    taken = SqliteReadModels(tmp_path)
+    (info,) = taken.generations()
+    assert (info.name, info.live, info.switched, taken.shapes("g4")) == ("g4", True, 1, ())
+
+
+def test_a_postgres_catalogue_of_the_last_release_is_taken_on(postgres_database: str) -> None:
+    import psycopg
+
+    from sidestream.adapters.postgres_read_model import PostgresReadModels
+
+    with psycopg.connect(postgres_database) as old:
+        old.execute("CREATE SCHEMA sidestream")
+        old.execute(
+            "CREATE TABLE sidestream.generations (projection text NOT NULL, number integer NOT NULL, version integer NOT NULL, "
+            "state text NOT NULL, created_at text NOT NULL, live boolean NOT NULL, PRIMARY KEY (projection, number))"
+        )
+        old.execute("CREATE TABLE sidestream.counters (projection text PRIMARY KEY, last integer NOT NULL)")
+        old.execute("INSERT INTO sidestream.generations VALUES ('tally', 4, 1, 'ready', 'then', true)")
+        old.execute("COMMENT ON SCHEMA sidestream IS 'sidestream catalogue 1'")
+    with closing(PostgresReadModels(postgres_database, "tally")) as taken:
+        (info,) = taken.generations()
+        assert (info.name, info.live, info.switched, taken.shapes("g4")) == ("g4", True, 1, ())

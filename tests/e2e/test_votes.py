@@ -125,5 +125,7 @@ async def test_without_a_broker_the_answer_is_to_come_again(tmp_path: Path) -> N
 async def test_the_door_is_described(votes: WriteSide) -> None:
     document = (await votes.client.get("/openapi.json")).json()
 
-    assert {"202", "400", "413", "503"} <= set(document["paths"]["/votes"]["post"]["responses"])
+    responses = document["paths"]["/votes"]["post"]["responses"]
+    assert {"202", "400", "413", "503"} <= set(responses)
+    assert "Sidestream-Consistency" in responses["202"]["headers"]
     assert (await votes.client.get("/readyz")).status_code == 200

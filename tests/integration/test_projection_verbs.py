@@ -1,10 +1,15 @@
 """`sidestream projections` and `dead-letters` on a real broker, beside no app at all."""
 
+import asyncio
 import json
+import signal
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 from typer.testing import CliRunner
@@ -12,13 +17,16 @@ from typer.testing import CliRunner
 import events
 from events.votes import VoteCast
 from sidestream.cli.main import root
-from sidestream.event import Counted, encode_event
+from sidestream.errors import ConfigurationError
+from sidestream.event import Counted, NewEvent, encode_event
 from sidestream.launcher.broker import Broker
 from sidestream.launcher.folder import SystemFolder
 from sidestream.launcher.resources import moved
 from tests.parts import REPOSITORY
+from tests.waiting import until
 
 VOTES = 300
+PROGRAM = str(REPOSITORY / ".venv" / "bin" / "sidestream")
 BAD = b'{"specversion":"1.0","id":"bad","source":"/x","type":"vote.cast","subject":"vote-bad","data":{"poll":7}}'
 
 
@@ -42,8 +50,29 @@ class System:
     def record(self, wire: bytes) -> None:
         self.client.xadd("votes", {"data": wire})
 
+    def vote_fast(self, count: int) -> None:
+        """Record votes of one voter each, many a round trip."""
+        pipeline = self.client.pipeline(transaction=False)
+        for number in range(1, count + 1):
+            data = msgspec.json.encode({"poll": "lunch", "option": f"o{number % 3}", "voter": f"v{number}"})
+            event = NewEvent(
+                topic="votes", id=f"{number:07}", source="/services/votes", type="vote.cast", data=data, subject=f"vote-{number}"
+            )
+            pipeline.xadd("votes", {"data": encode_event(event, Counted("w.1", number))})
+            if number % 10_000 == 0:
+                pipeline.execute()
+        pipeline.execute()
+
+    def rows(self) -> dict[str, int]:
+        """Return how many rows each generation has."""
+        (listed,) = self.json("projections", "list", "tally")
+        return {each["generation"]: each["rows"] for each in listed["generations"]}
+
+    def words(self, *words: str) -> list[str]:
+        return [*words, "-f", str(REPOSITORY / "dapr.yaml"), "--data", str(self.place.path)]
+
     def run(self, *words: str, code: int = 0) -> str:
-        result = CliRunner().invoke(root, [*words, "-f", str(REPOSITORY / "dapr.yaml"), "--data", str(self.place.path)])
+        result = CliRunner().invoke(root, self.words(*words))
         assert result.exit_code == code, (result.output, result.exception)
         return result.stdout
 
@@ -80,6 +109,96 @@ def test_a_rebuild_applies_the_log_and_moves_the_pointer(system: System) -> None
     assert (line["live"], line["behind"], line["applied"]) == (True, 0, line["end"])
 
 
+def test_a_rebuild_is_verified_and_the_list_shows_both_generations(system: System) -> None:
+    system.vote(VOTES)
+    system.json("projections", "rebuild", "tally")
+    second = system.json("projections", "rebuild", "tally")
+    assert second["rebuilt"]["comparison"]["differing"] == 0
+    assert second["rebuilt"]["comparison"]["rows"] >= VOTES
+    (listed,) = system.json("projections", "list", "tally")
+    assert (listed["live"], listed["previous"]) == ("g2", "g1")
+    one, other = listed["generations"]
+    assert (one["state"], one["previous"], other["live"]) == ("ready", True, True)
+    assert one["rows"] == other["rows"] > VOTES
+    assert one["applied"] == other["applied"]
+    assert min(one["bytes"], other["bytes"]) > 10_000
+    assert "ready (rollback)" in system.run("projections", "list")
+
+
+def test_a_row_that_somebody_changed_fails_the_rebuild_and_is_shown(system: System) -> None:
+    system.vote(VOTES)
+    system.json("projections", "rebuild", "tally")
+    with closing(sqlite3.connect(system.place.data / "read-models" / "tally" / "g1.sqlite")) as database, database:
+        database.execute("UPDATE total SET votes = 999 WHERE option = 'o1'")
+    assert system.json("projections", "verify", "tally", code=1)["comparison"]["differing"] == 1
+    said = system.run("projections", "rebuild", "tally", code=1)
+    assert "votes=999" in said
+    assert "votes=100" in said
+    assert "g1 stays live" in said
+    (listed,) = system.json("projections", "list", "tally")
+    assert (listed["live"], [each["state"] for each in listed["generations"]]) == ("g1", ["ready", "held"])
+    held = listed["generations"][1]["generation"]
+    assert system.json("projections", "diff", "tally", "g1", held, code=1)["comparison"]["shown"][0]["table"] == "total"
+    moved = system.json("projections", "switch", "tally", held, "--accept")
+    assert moved["switched"] == {"live": held, "before": "g1", "stale_since": ""}
+    assert system.json("projections", "rollback", "tally")["switched"]["live"] == "g1"
+    assert system.json("projections", "drop", "tally", held) == {"projection": "tally", "dropped": held}
+
+
+def test_a_dry_run_tells_and_writes_nothing(system: System) -> None:
+    system.vote(VOTES)
+    before = system.json("projections", "rebuild", "tally", "--dry-run")["estimate"]
+    assert (before["events"], "sample" in before["rate_from"]) == (VOTES, True)
+    assert not list((system.place.data / "read-models" / "tally").glob("g*"))
+    system.json("projections", "rebuild", "tally")
+    after = system.json("projections", "rebuild", "tally", "--dry-run")["estimate"]
+    assert (after["rate_from"], after["bytes_from"]) == ("building g1", "the size of g1")
+    assert after["bytes"] > 10_000
+
+
+def test_the_model_as_of_then_is_built_beside(system: System) -> None:
+    system.vote(VOTES)
+    entries: Any = system.client.xrange("votes", count=10)
+    tenth = entries[-1][0].decode()
+    system.json("projections", "rebuild", "tally")
+    made = system.json("projections", "rebuild", "tally", "--until", f"votes={tenth}")["scratch"]
+    assert made["outcome"]["applied"] == 10
+    assert made["applied"] == {"votes": tenth}
+    assert system.json("projections", "rebuild", "tally", "--until", "2001-01-01T00:00:00Z")["scratch"]["outcome"]["applied"] == 0
+    system.json("projections", "diff", "tally", "g1", made["generation"], code=1)
+
+
+@pytest.mark.parametrize("moment", ["yesterday", "2026-11-20T09:00:00", "orders=1-0", "votes=1-0, orders=2-0"])
+def test_a_moment_that_is_none_is_refused_before_anything_is_made(system: System, moment: str) -> None:
+    with pytest.raises(ConfigurationError, match="--until: expected"):
+        CliRunner().invoke(root, system.words("projections", "rebuild", "tally", "--until", moment), catch_exceptions=False)
+    (listed,) = system.json("projections", "list", "tally")
+    assert listed["generations"] == []
+
+
+async def test_a_rebuild_that_is_killed_serves_nothing_and_the_next_one_is_whole(system: System) -> None:
+    """The program itself, with kill -9, while another one is refused."""
+    system.vote_fast(120_000)
+    first = await asyncio.create_subprocess_exec(
+        PROGRAM, *system.words("projections", "rebuild", "tally"), stderr=asyncio.subprocess.DEVNULL
+    )
+    await until(lambda: "g1" in system.rows(), seconds=30)
+    first.send_signal(signal.SIGSTOP)
+    second = await asyncio.create_subprocess_exec(
+        PROGRAM, *system.words("projections", "rebuild", "tally", "--json"), stderr=asyncio.subprocess.PIPE
+    )
+    _, refused = await second.communicate()
+    first.kill()
+    await first.wait()
+    assert second.returncode == 1
+    assert f"process {first.pid}, since" in json.loads(refused.decode().splitlines()[-1])["error"]["message"]
+    (listed,) = system.json("projections", "list", "tally")
+    assert (listed["live"], [each["state"] for each in listed["generations"]]) == ("", ["building"])
+    done = system.json("projections", "rebuild", "tally")["rebuilt"]
+    assert (done["generation"], done["live"]) == ("g1", True)
+    assert system.rows() == {"g1": 120_000 + 3 + 1}
+
+
 def test_the_status_counts_how_far_a_generation_is_behind(system: System) -> None:
     system.vote(5)
     system.json("projections", "rebuild", "tally")
@@ -95,7 +214,8 @@ def test_a_parked_event_is_listed_shown_and_tried_again(system: System) -> None:
     assert next(iter(status(system, code=1).values()))["parked_events"] == 1
     (letter,) = system.json("dead-letters", "list", "tally")
     assert (letter["event_id"], letter["wire"]) == ("bad", BAD.decode())
-    assert system.json("dead-letters", "show", "tally", "bad") == [letter]
+    (shown,) = system.json("dead-letters", "show", "tally", "bad")
+    assert {name: shown[name] for name in letter} == letter
     assert "poll" in system.run("dead-letters", "show", "tally", "bad")
     (tried,) = system.json("dead-letters", "retry", "tally", code=1)
     assert tried["result"] == {"tried": 1, "freed": 0, "applied": 0}

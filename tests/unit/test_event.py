@@ -96,9 +96,10 @@ def test_a_stranger_needs_nothing_but_the_required_attributes() -> None:
 
 def test_a_strangers_own_numbers_and_types_do_not_count_here() -> None:
     envelope = decode_event(
-        b'{"id":"1","source":"s","type":"t","subject":"a","streamversion":9,"sequence":"x","correlationid":5,"data":1.0}'
+        b'{"id":"1","source":"s","type":"t","subject":"a","streamversion":9,"sequence":"x","correlationid":5,"dataschema":"urn:x","data":1.0}'
     )
     assert isinstance(envelope, Envelope)
+    assert (envelope.correlationid, envelope.dataschema) == (None, "urn:x")
     assert (envelope.number, envelope.streamversion, envelope.subject, bytes(envelope.data)) == (0, None, "a", b"1.0")
 
 

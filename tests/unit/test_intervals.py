@@ -19,6 +19,17 @@ def test_intervals_hold_exactly_what_was_added(numbers: list[int]) -> None:
     assert str(Intervals.parse(str(intervals))) == str(intervals)
 
 
+@given(st.sets(st.integers(1, 40)), st.sets(st.integers(1, 40)))
+def test_what_another_set_lacks_is_found(one: set[int], other: set[int]) -> None:
+    left, right = Intervals(), Intervals()
+    for numbers, intervals in ((one, left), (other, right)):
+        for number in numbers:
+            intervals.add(number)
+    missing = left.without(right)
+    assert [number for number in range(50) if number in missing] == sorted(one - other)
+    assert len(missing) == len(one - other)
+
+
 @given(st.sets(st.integers(1, 60)))
 def test_neighbours_are_one_interval(numbers: set[int]) -> None:
     intervals = Intervals()

@@ -1,0 +1,1 @@
+"""Measurements that anybody can repeat: the figures of docs/benchmarks.md come from here."""

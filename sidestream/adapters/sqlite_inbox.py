@@ -1,0 +1,231 @@
+"""The inbox log in one SQLite file beside the generations, shared by threads and processes.
+
+An append is one `BEGIN IMMEDIATE` transaction: the topic's row is the locked counter, so that positions stand in commit
+order. It is on the disk when `append` returns (WAL, `synchronous=FULL`): the sidecar's SUCCESS lets the broker forget.
+Positions are the numbers 1, 2, 3 … of each topic as text; they are removed from the front only, so that the topic's row
+knows the whole extent.
+"""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from sidestream.errors import ConfigurationError, LogUnavailable, SidestreamError, StoreAway
+from sidestream.identifiers import new_id
+from sidestream.inbox import Arrival, fresh
+from sidestream.ports import LogEntry, LogExtent
+
+APPLICATION_ID: Final = 0x53444958
+"""`SDIX` in the file's header: this is an inbox log of Sidestream."""
+SCHEMA_VERSION: Final = 1
+_BUSY_SECONDS: Final = 10.0
+_IDENTITIES_A_QUERY: Final = 500
+_SCHEMA: Final = (
+    "CREATE TABLE inbox (identity TEXT NOT NULL)",
+    "CREATE TABLE topics (id INTEGER PRIMARY KEY, topic TEXT NOT NULL UNIQUE, "
+    "last INTEGER NOT NULL DEFAULT 0, trimmed INTEGER NOT NULL DEFAULT 0)",
+    "CREATE TABLE entries (topic INTEGER NOT NULL REFERENCES topics, position INTEGER NOT NULL, identity BLOB NOT NULL, "
+    "recorded_ms INTEGER NOT NULL, data BLOB NOT NULL)",
+    "CREATE UNIQUE INDEX entry_by_position ON entries (topic, position)",
+    "CREATE UNIQUE INDEX entry_by_identity ON entries (topic, identity)",
+)
+_FROM: Final = "FROM entries e JOIN topics t ON t.id = e.topic WHERE t.topic = ?"
+
+
+def _milliseconds() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class SqliteInbox:
+    """See `sidestream.inbox.Inbox`.
+
+    Args:
+        path: the file; made when it is not there.
+        began_late: whether events were published before it that it never got.
+        clock_ms: milliseconds since 1970.
+
+    Raises:
+        ConfigurationError: the file is another program's, or a newer Sidestream's.
+        LogUnavailable: it cannot be opened now.
+    """
+
+    def __init__(self, path: Path, *, began_late: bool = False, clock_ms: Callable[[], int] = _milliseconds) -> None:
+        self._path = path
+        self._began_late = began_late
+        self._clock_ms = clock_ms
+        self._write_lock = threading.Lock()
+        self._read_lock = threading.Lock()
+        with self._translated(LogUnavailable):
+            self._writer = _connect(path)
+            try:
+                self._identity = _open_schema(self._writer, path)
+                self._reader = _connect(path)
+            except BaseException:
+                self._writer.close()
+                raise
+
+    # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def append(self, topic: str, arrivals: Sequence[Arrival]) -> int:
+        """See `sidestream.inbox.Inbox`."""
+        with self._write_lock, self._translated(StoreAway), _transaction(self._writer):
+            number, last = self._counter(topic)
+            new = fresh(arrivals, self._known(number, arrivals))
+            now = self._clock_ms()
+            rows = [(number, last + at, arrival.identity, now, arrival.wire) for at, arrival in enumerate(new, start=1)]
+            self._writer.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", rows)
+            self._writer.execute("UPDATE topics SET last = ? WHERE id = ?", (last + len(new), number))
+            return len(new)
+
+    def _counter(self, topic: str) -> tuple[int, int]:
+        self._writer.execute("INSERT OR IGNORE INTO topics (topic) VALUES (?)", (topic,))
+        number, last = self._writer.execute("SELECT id, last FROM topics WHERE topic = ?", (topic,)).fetchone()
+        return number, last
+
+    def _known(self, topic: int, arrivals: Sequence[Arrival]) -> set[bytes]:
+        known: set[bytes] = set()
+        identities = [arrival.identity for arrival in arrivals]
+        for begin in range(0, len(identities), _IDENTITIES_A_QUERY):
+            some = identities[begin : begin + _IDENTITIES_A_QUERY]
+            marks = ",".join("?" * len(some))
+            statement = f"SELECT identity FROM entries WHERE topic = ? AND identity IN ({marks})"  # noqa: S608 - marks only
+            known.update(identity for (identity,) in self._writer.execute(statement, (topic, *some)))
+        return known
+
+    def trim(self, topic: str, upto: str) -> None:
+        """See `sidestream.inbox.Inbox`."""
+        with self._write_lock, self._translated(StoreAway), _transaction(self._writer):
+            number, last = self._counter(topic)
+            cut = min(_place(upto), last)
+            self._writer.execute("DELETE FROM entries WHERE topic = ? AND position <= ?", (number, cut))
+            self._writer.execute("UPDATE topics SET trimmed = max(trimmed, ?) WHERE id = ?", (cut, number))
+
+    # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def read(self, topic: str, start: str | None, limit: int) -> Sequence[LogEntry]:
+        """See `sidestream.ports.EventLog`."""
+        return self._entries("AND e.position >= ? ORDER BY e.position LIMIT ?", (topic, _place(start or "0"), limit))
+
+    def read_back(self, topic: str, before: str | None, limit: int) -> Sequence[LogEntry]:
+        """See `sidestream.ports.EventLog`."""
+        end = 2**63 - 1 if before is None else _place(before)
+        return self._entries("AND e.position < ? ORDER BY e.position DESC LIMIT ?", (topic, end, limit))
+
+    def extent(self, topic: str) -> LogExtent:
+        """See `sidestream.ports.EventLog`."""
+        with self._read_lock, self._translated(LogUnavailable):
+            found = self._reader.execute("SELECT last, trimmed FROM topics WHERE topic = ?", (topic,)).fetchone()
+        last, trimmed = found or (0, 0)
+        return LogExtent(
+            first=str(trimmed + 1) if last > trimmed else None,
+            last=str(last) if last > trimmed else None,
+            trimmed_to=str(trimmed) if trimmed else None,
+            length=last - trimmed,
+            identity=self._identity,
+            began_late=self._began_late,
+        )
+
+    def compare(self, left: str, right: str) -> int:
+        """See `sidestream.ports.EventLog`."""
+        return _place(left) - _place(right)
+
+    def close(self) -> None:
+        """See `sidestream.ports.EventLog`."""
+        with self._write_lock, self._read_lock:
+            self._reader.close()
+            self._writer.close()
+
+    def _entries(self, where: str, values: tuple[Any, ...]) -> list[LogEntry]:
+        with self._read_lock, self._translated(LogUnavailable):
+            rows = self._reader.execute(f"SELECT e.position, e.data, e.recorded_ms {_FROM} {where}", values).fetchall()
+        return [LogEntry(str(position), data, recorded_ms) for position, data, recorded_ms in rows]
+
+    @contextmanager
+    def _translated(self, away: type[SidestreamError]) -> Iterator[None]:
+        """Say what the database could not do in the words of the port."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorname", "") == "SQLITE_NOTADB":
+                raise ConfigurationError(f"{self._path}: expected an inbox log, found a file that is no SQLite database.") from error
+            raise away(f"inbox log {self._path}: {error}. Nothing was changed; check the disk and the file.") from error
+
+
+def _place(position: str) -> int:
+    if not (position.isascii() and position.isdecimal()):
+        raise LogUnavailable(f"expected a position like 4711, found {position!r}. It is of another kind of log.")
+    return int(position)
+
+
+# ── the file ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):  # a full disk has rolled back already
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def _open_schema(connection: sqlite3.Connection, path: Path) -> str:
+    """Make the tables in a new file, refuse a file that is not ours, and return the inbox's identity."""
+    with _transaction(connection):
+        if _is_empty(connection):
+            _create(connection)
+    _check_header(connection, path)
+    _switch_to_wal(connection)
+    return str(connection.execute("SELECT identity FROM inbox").fetchone()[0])
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0)
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    for statement in _SCHEMA:
+        connection.execute(statement)
+    connection.execute("INSERT INTO inbox VALUES (?)", (new_id(),))
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _check_header(connection: sqlite3.Connection, path: Path) -> None:
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if application != APPLICATION_ID:
+        raise ConfigurationError(
+            f"{path}: expected an inbox log, found a SQLite file of another program (application id {application:#x}). Move it away."
+        )
+    if version != SCHEMA_VERSION:
+        raise ConfigurationError(
+            f"{path}: expected an inbox log of schema version {SCHEMA_VERSION}, found {version}. "
+            "Start the version of Sidestream that wrote it, or restore a backup of before the upgrade."
+        )
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """Let readers and the writer stand beside each other. SQLite does not wait by itself while another process switches."""
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            with closing(connection.execute("PRAGMA journal_mode = WAL")):
+                return
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)

@@ -1,0 +1,207 @@
+"""`sidestream projections status`: how far every generation is, and what is wrong, as tables or JSON, once or again and again.
+
+Positions, lag and parked events are read from the log and the databases, beside the app or without it. Rate, duplicates,
+bells and what the app noticed come from the app itself, if it answers on the port of the run file.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import msgspec
+import typer
+
+if TYPE_CHECKING:
+    from sidestream.cli.declared import Declared
+    from sidestream.lag import Lag
+    from sidestream.ports import EventLog, GenerationInfo, Reader, ReadModels
+
+_SECONDS: Final = 1.0
+"""How long an app may take to answer."""
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One generation and one topic.
+
+    Attributes:
+        generation: empty when the projection has none.
+        applied, end: positions; empty for nothing applied, and for an empty log.
+        behind: entries of the log that are not applied, `behind_more`: at least so many; None where the log is away.
+        lag_seconds: time in the log between the oldest entry not applied and the newest; `oldest_seconds`: its age.
+        rate, duplicates, bells, sweeps: as the app says, of all topics; None where it does not answer.
+        problem: why somebody should look at it, empty when all is well.
+    """
+
+    projection: str
+    generation: str = ""
+    live: bool = False
+    state: str = ""
+    version: int = 0
+    topic: str = ""
+    applied: str = ""
+    end: str = ""
+    behind: int | None = 0
+    behind_more: bool = False
+    lag_seconds: float = 0.0
+    oldest_seconds: float = 0.0
+    parked_streams: int = 0
+    parked_events: int = 0
+    rate: float | None = None
+    duplicates: int | None = None
+    bells: int | None = None
+    sweeps: int | None = None
+    problem: str = ""
+
+
+def status(
+    name: Annotated[str, typer.Argument(help="one projection; all when left out")] = "",
+    watch: Annotated[bool, typer.Option("--watch", help="look again and again, until Ctrl-C")] = False,
+    every: Annotated[float, typer.Option("--every", min=0.1, help="seconds between two looks of --watch")] = 2.0,
+    file: Annotated[Path, typer.Option("--file", "-f", help="the run file")] = Path("dapr.yaml"),
+    data: Annotated[Path | None, typer.Option("--data", help="folder of the system; .sidestream beside the file")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON, with --watch a line a look; everything else goes to stderr")] = False,
+) -> None:
+    """Show how far every generation has applied each topic. Exit code 1 when something is parked, wedged, or not live."""
+    from sidestream.cli.declared import declared, named
+
+    with declared(file, data) as found:
+        chosen = [named(found, name)] if name else found
+        lines = _look(chosen, as_json=as_json)
+        while watch:
+            time.sleep(every)
+            if not as_json:
+                typer.echo()
+            lines = _look(chosen, as_json=as_json)
+    raise typer.Exit(1 if any(line.problem for line in lines) else 0)
+
+
+def _look(chosen: "Sequence[Declared]", *, as_json: bool) -> list[Line]:
+    from sidestream.cli.output import print_json, print_table
+
+    lines = [line for each in chosen for line in lines_of(each)]
+    if as_json:
+        print_json(lines)
+        return lines
+    titles = ("projection", "generation", "topic", "applied up to", "the log ends at", "behind", "lag", "oldest", "parked", "rate", "twice")
+    print_table(titles, [_cells(line) for line in lines])
+    for problem in dict.fromkeys(line.problem for line in lines if line.problem):
+        typer.echo(problem)
+    return lines
+
+
+def _cells(line: Line) -> tuple[str, ...]:
+    behind = "log away" if line.behind is None else f"{line.behind:,}" + ("+" if line.behind_more else "")
+    return (
+        line.projection,
+        f"{line.generation} (live)" if line.live else line.generation or "none",
+        line.topic,
+        line.applied or "start",
+        line.end or "empty",
+        behind,
+        f"{line.lag_seconds:.1f} s",
+        f"{line.oldest_seconds:.1f} s",
+        f"{line.parked_events} of {line.parked_streams} streams" if line.parked_events else "none",
+        "-" if line.rate is None else f"{line.rate:,.0f}/s",
+        "-" if line.duplicates is None else f"{line.duplicates:,}",
+    )
+
+
+# ── one projection ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def lines_of(each: "Declared") -> Iterator[Line]:
+    """Go through every generation and topic of a projection."""
+    name = each.projection.name
+    told = ask(each.door, name)
+    with each.log() as log, each.read_models() as read_models:
+        infos = read_models.generations()
+        for info in infos:
+            yield from _of_generation(each, info, read_models, log, told)
+    if not any(info.live for info in infos):
+        yield Line(name, problem=f"{name}: no generation is live. Start its app once.")
+
+
+def ask(door: str, projection: str) -> Mapping[str, Any]:
+    """Return what the app says of itself, nothing when it does not answer or is another one."""
+    import httpx
+
+    try:
+        answer = httpx.get(f"{door}/generations", timeout=_SECONDS)
+        found: Mapping[str, Any] = answer.json() if answer.is_success else {}
+    except (httpx.HTTPError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and found.get("projection") == projection else {}
+
+
+def _of_generation(
+    each: "Declared", info: "GenerationInfo", read_models: "ReadModels", log: "EventLog", told: Mapping[str, Any]
+) -> Iterator[Line]:
+    from sidestream.applied import CHECKPOINTS
+
+    topics = each.projection.topics
+    with closing(read_models.open(info.name)) as generation, generation.snapshot() as reader:
+        found = {row.topic: row.position for row in reader.read(CHECKPOINTS, [(topic,) for topic in topics]).values()}
+        parked = {topic: _parked(reader, topic) for topic in topics}
+    own: Mapping[str, Any] = next((line for line in told.get("generations", ()) if line.get("name") == info.name), {})
+    for topic, (streams, events) in parked.items():
+        lag, end, away = _lag(log, topic, found.get(topic, ""))
+        yield Line(
+            projection=each.projection.name,
+            generation=info.name,
+            live=info.live,
+            state=info.state,
+            version=info.version,
+            topic=topic,
+            applied=found.get(topic, ""),
+            end=end,
+            behind=None if away else lag.events,
+            behind_more=lag.more,
+            lag_seconds=lag.seconds,
+            oldest_seconds=lag.oldest_seconds,
+            parked_streams=streams,
+            parked_events=events,
+            rate=own.get("rate"),
+            duplicates=(own.get("since_start") or {}).get("duplicates"),
+            bells=told.get("health", {}).get("bells"),
+            sweeps=told.get("health", {}).get("sweeps"),
+            problem=_problem(each, info, events, away, told) if info.live else "",
+        )
+
+
+def _parked(reader: "Reader", topic: str) -> tuple[int, int]:
+    from sidestream.applied import PARKED_EVENTS, PARKED_STREAMS
+    from sidestream.ports import Condition
+
+    of_topic = [Condition("topic", "=", topic)]
+    return reader.count(PARKED_STREAMS, of_topic), reader.count(PARKED_EVENTS, of_topic)
+
+
+def _lag(log: "EventLog", topic: str, applied: str) -> "tuple[Lag, str, str]":
+    """Return lag, the log's end, and why it cannot be read."""
+    from sidestream.errors import LogUnavailable
+    from sidestream.lag import Lag, measure
+
+    try:
+        return measure(log, topic, applied, time.time_ns() // 1_000_000), log.extent(topic).last or "", ""
+    except LogUnavailable as error:
+        return Lag(), "", str(error)
+
+
+def _problem(each: "Declared", info: "GenerationInfo", parked: int, away: str, told: Mapping[str, Any]) -> str:
+    """Say what is wrong with the live generation, the app and its sidecar, each in a sentence of its own."""
+    name, health = each.projection.name, told.get("health", {})
+    found = [f"{name}: {parked:,} events are parked: sidestream dead-letters list {name}"] if parked else []
+    if info.version != each.projection.version:
+        found.append(
+            f"{name}: {info.name} was built by version {info.version}, the code is version {each.projection.version}: "
+            f"sidestream projections rebuild {name}"
+        )
+    if away or health.get("log_away"):
+        found.append(f"{name}: the log cannot be read; queries go on with what was applied: {away or health['log_away']}")
+    elif health.get("not_ready"):
+        found.append(f"{health['not_ready']}")
+    if health.get("sidecar_silent"):
+        found.append(f"{name}: the log moves and the sidecar does not ring; sweeps do its work. Restart the sidecar of app {each.app}.")
+    return "; ".join(found)

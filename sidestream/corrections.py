@@ -1,0 +1,210 @@
+"""What an operator decides about a dead letter: use another event instead, or skip it.
+
+Kept beside the generations, never inside one, so that every generation meets the same: the live one at its next sweep,
+a rebuild when it comes to the event. Records are only added; of several about one event the last is in force.
+
+event    an event, by source and id
+entry    an entry of the log that cannot be read, by topic and position, as long as it holds the bytes that were seen
+repeat   an event under a number or a version that was given before, by source and id: it can only be skipped
+
+Pure but for the place it is given; time and names are arguments.
+"""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, Literal
+
+import msgspec
+
+from sidestream.errors import InvalidEvent, UnreadableEvent
+from sidestream.event import MAX_EVENT_BYTES, Envelope, decode_event
+from sidestream.ports import Condition, Generation, Query
+from sidestream.projection import Table
+
+About = Literal["event", "entry", "repeat"]
+Kind = Literal["edit", "skip", "undo"]
+Subject = tuple[str, str, str]
+"""What a correction is about: `about`, `origin`, `name`."""
+
+_IDENTITY: Final = ("id", "source", "subject", "producer", "sequence", "streamversion")
+"""What an edited event must keep: by these it is counted, found again, and stands in its stream."""
+_PAGE: Final = 10_000
+
+
+class Correction(msgspec.Struct, frozen=True):
+    """One decision, as it was recorded.
+
+    Attributes:
+        number: 1, 2, 3 … in order of recording; 0 before it is recorded.
+        about, origin, name: what it is about: source and id, or topic and position.
+        kind: `edit` uses `wire` instead, `skip` counts the event and does nothing, `undo` takes the one before back.
+        wire: the whole event to use instead; empty unless it is an edit.
+        original: the bytes that the log holds.
+        who, why, at: of the person who decided.
+    """
+
+    number: int
+    about: str
+    origin: str
+    name: str
+    kind: str
+    wire: bytes
+    original: bytes
+    who: str
+    why: str
+    at: str
+
+    @property
+    def subject(self) -> Subject:
+        """What it is about."""
+        return self.about, self.origin, self.name
+
+
+CORRECTIONS: Final = Table(Correction, key=("number",), name="sidestream_corrections")
+BESIDE: Final = (CORRECTIONS,)
+"""The tables beside the generations: give them to `ReadModels.beside`."""
+
+
+class Corrections:
+    """The record of every decision about one projection's dead letters."""
+
+    def __init__(self, place: Generation) -> None:
+        self._place = place
+
+    def record(self, correction: Correction) -> Correction:
+        """Add a decision and return it with its number.
+
+        Raises:
+            StoreAway: nothing was recorded.
+        """
+        with self._place.unit() as unit:
+            newest = unit.select(CORRECTIONS, Query(order_by=("number",), descending=True, limit=1))
+            recorded = msgspec.structs.replace(correction, number=newest[0].number + 1 if newest else 1)
+            unit.write(CORRECTIONS, [recorded])
+        return recorded
+
+    def after(self, number: int) -> Sequence[Correction]:
+        """Return what was recorded after a number, in order.
+
+        Raises:
+            StoreAway: it cannot be read now.
+        """
+        found: list[Correction] = []
+        while page := self._page(found[-1].number if found else number):
+            found.extend(page)
+        return found
+
+    def _page(self, number: int) -> Sequence[Correction]:
+        with self._place.snapshot() as reader:
+            return reader.select(CORRECTIONS, Query(where=(Condition("number", ">", number),), order_by=("number",), limit=_PAGE))
+
+    def close(self) -> None:
+        """Release the place."""
+        self._place.close()
+
+
+class InForce:
+    """The decisions in force, in memory. Read from any thread; refreshed by one at a time.
+
+    Args:
+        corrections: the record, read at once and on every `refresh`; None for no decisions.
+
+    Raises:
+        StoreAway: the record cannot be read now.
+    """
+
+    def __init__(self, corrections: Corrections | None = None) -> None:
+        self._corrections = corrections
+        self._found: Mapping[Subject, Correction] = MappingProxyType({})
+        self.latest = 0
+        self.refresh()
+
+    def follow(self, corrections: Corrections) -> None:
+        """Take decisions from this record from now on. Raises StoreAway when it cannot be read now."""
+        self._corrections = corrections
+        self.refresh()
+
+    def refresh(self) -> int:
+        """Take over what was recorded meanwhile; return the number of the last record.
+
+        Raises:
+            StoreAway: what was known stays in force.
+        """
+        news = self._corrections.after(self.latest) if self._corrections else ()
+        if news:
+            self._found = {**self._found, **{each.subject: each for each in news}}
+            self.latest = news[-1].number
+        return self.latest
+
+    def since(self, number: int) -> list[Correction]:
+        """Return what is in force and was recorded after a number."""
+        return [each for each in tuple(self._found.values()) if each.number > number and each.kind != "undo"]
+
+    def find(self, subject: Subject) -> Correction | None:
+        """Return the decision about this event, if there is one."""
+        found = self._found.get(subject)
+        return None if found is None or found.kind == "undo" else found
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
+# ── an event to use instead ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def with_data(original: bytes, data: bytes) -> bytes:
+    """Return the event with other data, given as JSON; every attribute stays, and no number in the data changes.
+
+    Raises:
+        InvalidEvent: the original is no event, or the data is no JSON.
+    """
+    attributes = _members(original, "the event")
+    attributes.pop("data_base64", None)
+    try:
+        attributes["data"] = msgspec.json.decode(data, type=msgspec.Raw)
+        msgspec.json.decode(str(data, "utf-8"))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidEvent(f"edit: expected data as JSON: {error}. Correct it and edit again.") from None
+    return msgspec.json.encode(attributes)
+
+
+def with_fields(original: bytes, fields: bytes) -> bytes:
+    """Return the event with some fields of its data replaced, given as a JSON object."""
+    attributes = _members(original, "the event")
+    data = _members(bytes(attributes.get("data", msgspec.Raw(b"{}"))), "the event's data")
+    return with_data(original, msgspec.json.encode({**data, **_members(fields, "--set")}))
+
+
+def checked(original: bytes, instead: bytes) -> bytes:
+    """Return the event to use instead, if it may stand for the original: the same identity, and not too large.
+
+    Raises:
+        InvalidEvent: it is no event, or another one.
+    """
+    if len(instead) > MAX_EVENT_BYTES:
+        raise InvalidEvent(f"edit: expected at most {MAX_EVENT_BYTES} bytes, found {len(instead)}. Shorten the data.")
+    try:
+        new = decode_event(instead)
+    except UnreadableEvent as error:
+        raise InvalidEvent(f"edit: the event to use instead cannot be read: {error}. Correct it and edit again.") from None
+    old = readable(original)
+    for name in _IDENTITY if old else ():
+        if getattr(old, name) != getattr(new, name):
+            expected, found = getattr(old, name), getattr(new, name)
+            raise InvalidEvent(f"edit: {name}: expected {expected!r} as in the original, found {found!r}. Edit type, schema and data only.")
+    return instead
+
+
+def readable(wire: bytes) -> Envelope | None:
+    """Return the event, None where the bytes are none."""
+    try:
+        return decode_event(wire)
+    except UnreadableEvent:
+        return None
+
+
+def _members(text: bytes, what: str) -> dict[str, msgspec.Raw]:
+    try:
+        return msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidEvent(f"edit: expected {what} as a JSON object: {error}. Give the whole event with --event.") from None

@@ -1,0 +1,182 @@
+"""The schedules find what they are for: each fault of a rule, or of the kernel below it, has a smallest schedule that shows it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import hypothesis.strategies as st
+import msgspec
+import pytest
+
+from sidestream.adapters.memory_read_model import _MemoryUnit
+from sidestream.applying import Applier
+from sidestream.event import Envelope
+from sidestream.projection import Key, Projection, Rows, Table
+from sidestream.registry import Category, EventType, Registry
+from sidestream.testing import Happened, ProjectionContract, happened, stranger, survives_any_schedule
+from sidestream.testing.folding import fold
+from sidestream.testing.history import record
+from sidestream.testing.schedule import Arrive, Killed, Moment, Overtaken, Retried, Rung, Schedule
+
+
+class Renamed(msgspec.Struct, frozen=True):
+    name: str
+
+
+class Seen(msgspec.Struct, frozen=True):
+    page: str
+
+
+class Name(msgspec.Struct, frozen=True):
+    subject: str
+    name: str
+    changes: int
+
+
+class Views(msgspec.Struct, frozen=True):
+    page: str
+    views: int
+
+
+NAMES = Table(Name, key=("subject",))
+VIEWS = Table(Views, key=("page",))
+REGISTRY = Registry(
+    [
+        Category("user", "users", "/services/users", (EventType("user.renamed", Renamed),)),
+        Category("view", "views", "/services/web", (EventType("page.seen", Seen, ordered=False),)),
+    ]
+)
+
+
+class Site(Projection):
+    """A good rule over two topics: names need order, views do not."""
+
+    name = "site"
+    topics = ("users", "views")
+    handles = (Renamed, Seen)
+    tables = (NAMES, VIEWS)
+
+    def keys(self, event: Any, envelope: Envelope) -> list[tuple[Table[Any], Key]]:
+        return [(NAMES, (envelope.stream,))] if isinstance(event, Renamed) else [(VIEWS, (event.page,))]
+
+    def evolve(self, rows: Rows, event: Any, envelope: Envelope) -> None:
+        if isinstance(event, Renamed):
+            before = rows.get(NAMES, (envelope.stream,))
+            rows.put(NAMES, Name(envelope.stream, event.name, before.changes + 1 if before else 1))
+        else:
+            found = rows.get(VIEWS, (event.page,))
+            rows.put(VIEWS, Views(event.page, found.views + 1 if found else 1))
+
+
+RENAMED = st.builds(lambda who, name: happened(Renamed(name), subject=f"user-{who}"), st.sampled_from("ab"), st.sampled_from("xyz"))
+SEEN = st.builds(lambda at, page: happened(Seen(page), subject=f"view-{at}"), st.integers(1, 5), st.sampled_from("/?"))
+STRANGE = st.builds(
+    lambda at: stranger("views", b'{"specversion":"1.0","id":"%d","source":"/curl","type":"page.seen","data":{"page":"/"}}' % at),
+    st.integers(1, 5),
+)
+GARBAGE = st.just(stranger("views", b"no event"))
+HISTORIES: st.SearchStrategy[Sequence[Happened]] = st.lists(st.one_of(RENAMED, SEEN, STRANGE, GARBAGE), max_size=10)
+
+
+class TestSite(ProjectionContract):
+    projection, registry, events = Site(), REGISTRY, HISTORIES
+
+
+@pytest.fixture
+def schedules() -> int:
+    """As the plugin gives it (it is loaded where the kernel is installed)."""
+    return 50
+
+
+def shrunk(projection: Projection, histories: st.SearchStrategy[Sequence[Happened]] = HISTORIES) -> str:
+    with pytest.raises(AssertionError) as raised:
+        survives_any_schedule(projection, REGISTRY, histories, count=1500)
+    return str(raised.value)
+
+
+# ── rules that are wrong ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class LastSeen(Site):
+    """The last page seen depends on the order across subjects."""
+
+    name = "last_seen"
+
+    def evolve(self, rows: Rows, event: Any, envelope: Envelope) -> None:
+        if isinstance(event, Seen):
+            rows.put(VIEWS, Views("last", int(envelope.id.removeprefix("e-")) if envelope.id.startswith("e-") else 0))
+
+
+def test_a_rule_that_depends_on_order_across_subjects_is_found_and_a_few_events_show_it() -> None:
+    text = shrunk(LastSeen(), st.lists(SEEN, max_size=10))
+    assert text.startswith("last_seen does not survive this schedule:\n  the log will hold: ")
+    assert len(text.splitlines()[1].partition("hold: ")[2].split()) <= 3
+    assert "the read model (found) is not the fold of the history (expected):" in text
+
+
+class Remembering(Site):
+    """Keeps something of its own beside the rows."""
+
+    name = "remembering"
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def evolve(self, rows: Rows, event: Any, envelope: Envelope) -> None:
+        self.seen += 1
+        rows.put(VIEWS, Views("all", self.seen))
+
+
+def test_a_rule_that_remembers_beside_its_rows_is_found() -> None:
+    assert "remembering does not survive" in shrunk(Remembering())
+
+
+# ── a kernel that is wrong: the schedule that shows it is short, and says what happened ──────────────────────────────
+
+
+def test_a_kernel_that_counts_duplicates_again_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Applier, "_is_new_stranger", lambda *_: True)
+    text = shrunk(Site())
+    assert "hold: 1 1" in text.replace("2", "1").replace("3", "1").replace("4", "1").replace("5", "1")
+    assert "views: expected 1, found 2" in text
+
+
+def test_a_kernel_that_keeps_rows_apart_from_its_checkpoint_is_found_by_a_kill_before_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    def only_the_bookkeeping(unit: Any) -> None:
+        for name, key, row in reversed(unit._undo):
+            if name.startswith("sidestream_"):
+                unit._rows[name].pop(key, None)
+                unit._rows[name].update({key: row} if row is not None else {})
+
+    monkeypatch.setattr(_MemoryUnit, "roll_back", only_the_bookkeeping)
+    assert f"killed {Moment.BEFORE_COMMIT.value}" in shrunk(Site())
+
+
+# ── what is printed, and the fold it is held against ─────────────────────────────────────────────────────────────────
+
+
+def test_a_schedule_reads_like_a_story() -> None:
+    first, second = record([happened(Seen("/"), subject="view-1"), happened(Seen("/"), subject="view-2")], REGISTRY, ordered=True)
+    steps = (Arrive(2), Rung("A"), Killed("B", Moment.AFTER_COMMIT), Overtaken("A"), Arrive(5), Retried())
+    schedule = Schedule((first, second), (second, first, second), frozenset({"e-002"}), 3, steps)
+    assert str(schedule).splitlines() == [
+        "  the log will hold: e-002 e-001 e-002",
+        "  batches of at most 3",
+        "  the rule raises until the end for: e-002",
+        "   1. arrives: e-002 e-001",
+        "   2. projector A is rung and applies a batch",
+        "   3. projector B is rung and killed just after its commit; another one takes its place",
+        "   4. projector A reads, the other one applies a batch first, then A goes on",
+        "   5. arrives: e-002",
+        "   6. an operator retries the dead letters",
+        "  then the rest arrives, both projectors catch up, the rule is mended, dead letters are retried",
+    ]
+
+
+def test_the_fold_leaves_out_what_cannot_be_read_and_what_stands_behind_it_in_its_stream() -> None:
+    def renamed(identifier: str, data: str) -> Happened:
+        attributes = f'"specversion":"1.0","id":"{identifier}","source":"/s","type":"user.renamed","subject":"user-a"'
+        return stranger("users", f'{{{attributes},"data":{data}}}'.encode())
+
+    history = [renamed("1", '{"name":"x"}'), renamed("2", "7"), renamed("3", '{"name":"y"}'), renamed("1", '{"name":"z"}')]
+    found = fold(Site(), REGISTRY, record(history, REGISTRY, ordered=True))
+    assert found == {NAMES: {("user-a",): Name("user-a", "x", 1)}, VIEWS: {}}
