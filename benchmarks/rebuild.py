@@ -2,8 +2,8 @@
 
     .venv/bin/python -m benchmarks.rebuild [--quick] [--json]
 
-All read the same events of one embedded Valkey, all in turn, several rounds; medians are reported, because the ratios of one run on one machine say more than its rates. Every measurement is a
-process of its own, so that its peak memory is its own.
+All read the same events of one embedded Valkey, all in turn, several rounds; medians are reported, because the ratios of
+one run on one machine say more than its rates. Every measurement is a process of its own, so that its peak memory is its own.
 """
 
 import argparse
