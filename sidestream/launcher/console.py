@@ -13,12 +13,13 @@ _COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_red", "bright_
 
 
 # What every sidecar says at every start and stop: it runs without Dapr's control plane, which nothing here uses, and
-# its readers notice that their connection was closed. In the files only.
+# its readers notice that their connection was closed; and a folder beside the components is no component. In the files only.
 _SAID_EVERY_TIME = (
     "mTLS is disabled. Skipping certificate request",
     "placement service is not configured",
     "No scheduler host addresses provided",
     "use of closed network connection",
+    "A non-YAML",
 )
 
 

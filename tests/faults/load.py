@@ -99,6 +99,15 @@ def deposits_in(port: int) -> dict[str, list[tuple[str, int]]]:
     return {account: list(seen.values()) for account, seen in found.items()}
 
 
+def casts_in(port: int) -> dict[str, int]:
+    """Read the log by hand: per poll the number of different vote events, those a client sent twice included."""
+    broker = redis.Redis(port=port)
+    entries: Any = broker.xrange("votes")
+    votes = {(event["source"], event["id"]): event["data"]["poll"] for _, entry in entries for event in [json.loads(entry[b"data"])]}
+    broker.close()
+    return dict(Counter(votes.values()))
+
+
 def balances_of(deposits: dict[str, list[tuple[str, int]]]) -> dict[str, list[object]]:
     """Fold the deposits of each account: sum, number, and a digest over them in order."""
     return {account: _folded(made) for account, made in deposits.items()}

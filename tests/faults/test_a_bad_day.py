@@ -1,12 +1,14 @@
 """A bad day: every fault in a random order on one running system, under load; after each the read models are exact.
 
 What is compared: every accepted vote and deposit is in the log, the first occurrences of each account's deposits stand in
-order, and both read models equal a fold worked out apart from the product's code. The seed stands in the test's name;
-`SIDESTREAM_FAULT_SEEDS=42,` lives the same day again.
+order, the read models equal a fold worked out apart from the product's code, and nothing is left parked. The seed stands
+in the test's name; `SIDESTREAM_FAULT_SEEDS=42,` lives the same day again.
 """
 
 import asyncio
 import random
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import aiohttp
@@ -14,7 +16,7 @@ import pytest
 
 from sidestream.launcher.system import System
 from tests.faults.causing import FAULTS, Fault
-from tests.faults.load import Load, balances_of, deposits_in, tally_of
+from tests.faults.load import Load, balances_of, casts_in, deposits_in, tally_of
 from tests.parts import REPOSITORY, running_system
 from tests.waiting import until
 
@@ -45,6 +47,16 @@ async def _assert_exact(system: System, loads: list[Load], fault: Fault) -> None
     deposits = await _all_published(system, loads, fault)
     balances = balances_of(deposits)
     await until(lambda: _equal(f"{system['balances'].url}/balances", balances), 60, lambda: f"after {fault.__name__}: balances")
+    casts = casts_in(system.broker.port)
+    await until(lambda: _equal(f"{system['balances'].url}/casts", casts), 60, lambda: f"after {fault.__name__}: casts {casts}")
+    for projection in ("tally", "balances"):
+        assert _parked(system, projection) == [], f"after {fault.__name__}: {projection}"
+
+
+def _parked(system: System, projection: str) -> list[object]:
+    """Nothing in the day is poison, so nothing may be left parked."""
+    with closing(sqlite3.connect(system.folder.data / "read-models" / projection / "g1.sqlite")) as generation:
+        return generation.execute("SELECT topic, stream, reason, detail FROM sidestream_parked_events").fetchall()
 
 
 async def _all_published(system: System, loads: list[Load], fault: Fault) -> dict[str, list[tuple[str, int]]]:

@@ -1,4 +1,7 @@
-"""Per account the sum, the number of deposits, and a digest over them in order: any loss, repeat or disorder shows."""
+"""Per account the sum, the number of deposits, and a digest over them in order; per poll the number of votes cast.
+
+Neither rule forgives: any loss, repeat or disorder shows.
+"""
 
 import hashlib
 from collections.abc import Iterable
@@ -7,6 +10,8 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, FastAPI
 
+from events import votes
+from events.votes import VoteCast
 from sidestream.backbone import Backbone
 from sidestream.event import Envelope
 from sidestream.ports import Query
@@ -28,16 +33,28 @@ class Balance(msgspec.Struct, frozen=True):
 BALANCES = Table(Balance, key=("account",))
 
 
+class Cast(msgspec.Struct, frozen=True):
+    poll: str
+    votes: int
+
+
+CASTS = Table(Cast, key=("poll",))
+
+
 class Balances(Projection):
     name = "balances"
-    topics = language.CATEGORY.topics
-    handles = (Deposited,)
-    tables = (BALANCES,)
+    topics = (*language.CATEGORY.topics, *votes.CATEGORY.topics)
+    handles = (Deposited, VoteCast)
+    tables = (BALANCES, CASTS)
 
-    def keys(self, event: Deposited, envelope: Envelope) -> Iterable[tuple[Table[Any], Key]]:
-        return ((BALANCES, (envelope.stream,)),)
+    def keys(self, event: Deposited | VoteCast, envelope: Envelope) -> Iterable[tuple[Table[Any], Key]]:
+        return ((CASTS, (event.poll,)),) if isinstance(event, VoteCast) else ((BALANCES, (envelope.stream,)),)
 
-    def evolve(self, rows: Rows, event: Deposited, envelope: Envelope) -> None:
+    def evolve(self, rows: Rows, event: Deposited | VoteCast, envelope: Envelope) -> None:
+        if isinstance(event, VoteCast):
+            cast = rows.get(CASTS, (event.poll,)) or Cast(event.poll, 0)
+            rows.put(CASTS, Cast(event.poll, cast.votes + 1))
+            return
         found = rows.get(BALANCES, (envelope.stream,)) or Balance(envelope.stream, 0, 0, "")
         digest = hashlib.sha256(f"{found.digest} {event.request} {event.cents}".encode()).hexdigest()
         rows.put(BALANCES, Balance(envelope.stream, found.cents + event.cents, found.deposits + 1, digest))
@@ -51,6 +68,13 @@ def balances(live: Live) -> dict[str, tuple[int, int, str]]:
     with live() as reader:
         rows = reader.select(BALANCES, Query(order_by=("account",), limit=100_000))
     return {row.account: (row.cents, row.deposits, row.digest) for row in rows}
+
+
+@router.get("/casts")
+def casts(live: Live) -> dict[str, int]:
+    with live() as reader:
+        rows = reader.select(CASTS, Query(order_by=("poll",), limit=100_000))
+    return {row.poll: row.votes for row in rows}
 
 
 def projection() -> Projection:

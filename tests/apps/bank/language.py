@@ -1,7 +1,8 @@
-"""The one event of the bank."""
+"""The one event of the bank; and the votes, which the balances count as they are."""
 
 import msgspec
 
+from events import votes
 from sidestream.registry import Category, EventType, Registry
 
 
@@ -21,4 +22,4 @@ CATEGORY = Category("account", "accounts", "/tests/bank", (EventType("account.de
 
 
 def registry() -> Registry:
-    return Registry([CATEGORY])
+    return Registry([CATEGORY, votes.CATEGORY])
