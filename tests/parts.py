@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Literal
 
 import yaml
 
@@ -31,12 +32,17 @@ async def running_broker(folder: Path) -> AsyncIterator[Broker]:
 
 @asynccontextmanager
 async def running_system(
-    folder: Path, run_file: Path = TWO_APPS, *, leave_out: tuple[str, ...] = (), environment: Mapping[str, str] | None = None
+    folder: Path,
+    run_file: Path = TWO_APPS,
+    *,
+    leave_out: tuple[str, ...] = (),
+    environment: Mapping[str, str] | None = None,
+    appendfsync: Literal["everysec", "always"] = "everysec",
 ) -> AsyncIterator[System]:
     """Everything in a run file, healthy, on free ports."""
     wishes = Wishes(leave_out=leave_out, free_ports=True, environment=environment or {})
     # Never somebody else's broker, whatever the environment names.
-    settings = LauncherSettings(broker="")
+    settings = LauncherSettings(broker="", appendfsync=appendfsync)
     async with System.start(run_file, folder=folder, wishes=wishes, settings=settings) as system:
         yield system
 
