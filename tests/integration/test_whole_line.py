@@ -6,7 +6,6 @@ A client that got no answer, or 503, sends the same vote again: one vote per pol
 """
 
 import asyncio
-import json
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,6 +16,7 @@ import httpx
 import pytest
 
 from sidestream.launcher.system import System
+from tests.integration.sidestream_program import dead_letters, sidestream
 from tests.parts import REPOSITORY, running_system
 from tests.waiting import until
 
@@ -168,26 +168,11 @@ async def test_a_rule_that_raises_at_random_parks_and_a_retry_makes_it_right(tmp
         counted = sum(sum(options.values()) for options in expected_tally(votes).values())
 
         async def all_seen() -> bool:
-            found = await dead_letters(folder)
+            found = await dead_letters(folder, "tally")
             return len(found) + sum(sum(options.values()) for options in (await tally_of(system["tally"].url)).values()) == counted
 
         await until(all_seen, seconds=60, what=lambda: "every vote counted or parked")
-        assert 0.02 < len(await dead_letters(folder)) / VOTES < 0.1
+        assert 0.02 < len(await dead_letters(folder, "tally")) / VOTES < 0.1
         await sidestream("dead-letters", "retry", "tally", "--data", str(folder), "-f", str(REPOSITORY / "dapr.yaml"))
-        assert await dead_letters(folder) == []
+        assert await dead_letters(folder, "tally") == []
         await assert_tally(system, votes)
-
-
-async def dead_letters(folder: Path) -> list[object]:
-    arguments = ("dead-letters", "list", "tally", "--limit", "100000", "--json", "--data", str(folder), "-f", str(REPOSITORY / "dapr.yaml"))
-    found: list[object] = json.loads(await sidestream(*arguments))
-    return found
-
-
-async def sidestream(*arguments: str) -> str:
-    process = await asyncio.create_subprocess_exec(
-        str(REPOSITORY / ".venv/bin/sidestream"), *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    out, err = await process.communicate()
-    assert process.returncode == 0, err.decode()
-    return out.decode()
