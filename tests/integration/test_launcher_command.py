@@ -138,6 +138,8 @@ def test_in_one_process_all_apps_share_one_backbone_and_nothing_is_written(run_f
 def test_a_port_in_use_is_one_sentence_that_names_who_wants_it(run_file: Path) -> None:
     port = int(next(line for line in run_file.read_text().splitlines() if "daprHTTPPort" in line).split(": ")[1])
     with socket.socket() as holder:
+        # As servers do: otherwise a connection of an earlier test that lingers on the port is in the way.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.bind(("127.0.0.1", port))
         holder.listen()
         assert f"port {port}: expected it free for daprHTTPPort of app left" in refused(run_file)
