@@ -9,7 +9,7 @@ ARGS ?=
 THEN = $(if $(NO_DEMO)$(filter --no-demo,$(ARGS)),,--then '$(DEMO)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-faults test-large bench check lint lock clean
+.PHONY: help setup run test test-faults test-brokers test-large bench check lint lock clean
 
 help: ## show this list
 	@echo 'Sidestream: event sourcing beside your service.'
@@ -28,11 +28,14 @@ test: setup ## run every test: unit, contract, integration, e2e, architecture (A
 test-faults: setup ## live through SEEDS bad days (20): every fault in a random order, under load
 	@SIDESTREAM_FAULT_SEEDS=$(or $(SEEDS),20) $(BIN)/python -m pytest tests/faults -s
 
+test-brokers: setup ## every test of a broker on Kafka and RabbitMQ too (needs a JDK 17, Maven and rabbitmq-server)
+	@SIDESTREAM_BROKERS=kafka,rabbitmq $(BIN)/python -m pytest tests/brokers tests/contract/test_event_log.py
+
 test-large: setup ## a million events through the bridge, twice (about 8 minutes)
 	@$(BIN)/python -m pytest -s tests/large
 
-bench: setup ## measure rebuilding side by side (ARGS=--quick: minutes)
-	@$(BIN)/python -m benchmarks.rebuild $(ARGS)
+bench: setup ## measure side by side: WHAT=rebuild (default), live, append or relay (ARGS=--quick: minutes)
+	@$(BIN)/python -m benchmarks.$(or $(WHAT),rebuild) $(ARGS)
 
 check: setup lint test ## everything that CI looks at, and the linters before it
 

@@ -136,17 +136,19 @@ def void(_: object) -> None:
 def _sidestream(store: str, port: int, events: int, folder: Path, postgres: str) -> Run:
     from sidestream.adapters.redis_log import RedisAddress, RedisLog
     from sidestream.applied import BOOKKEEPING
-    from sidestream.applying import Rule
     from sidestream.building import REBUILD_BATCH
-    from sidestream.projector import BATCH_ENTRIES, Projector
+    from sidestream.decoding import Rule
+    from sidestream.projector import BATCH_ENTRIES, FOLD_BYTES, Projector
+    from sidestream.remembered import KEEP_BYTES
 
     projection = Balances()
     read_models = _read_models(store.partition(" ")[0], folder, postgres)
     generation = read_models.open(read_models.create(1, (*BOOKKEEPING, *projection.tables), ""))
     with generation.snapshot() as reader:  # connects, which is not what is measured
         reader.count(BALANCES)
-    batch = BATCH_ENTRIES if "catching" in store else REBUILD_BATCH
-    projector = Projector(Rule(projection, REGISTRY), RedisLog(RedisAddress(host="127.0.0.1", port=port)), generation, lambda: "", batch)
+    batch, keep = (BATCH_ENTRIES, KEEP_BYTES) if "catching" in store else (REBUILD_BATCH, FOLD_BYTES)
+    log = RedisLog(RedisAddress(host="127.0.0.1", port=port))
+    projector = Projector(Rule(projection, REGISTRY), log, generation, lambda: "", batch, keep_bytes=keep)
     if "catching" in store or "spilling" in store:
         return lambda: _some(_steps(projector), events)
     return lambda: projector.fold().applied

@@ -4,10 +4,10 @@ One module per owning service. Services and projections share these and the kern
 Pure: no I/O, no clock, no random source; golden samples of every version are kept in tests/golden/events.
 """
 
-from events import assets, bridge, scans, votes
+from events import assets, bridge, orders, scans, shipments, votes
 from sidestream.registry import Registry
 
 
 def registry() -> Registry:
     """Return every category there is, checked against each other."""
-    return Registry((votes.CATEGORY, assets.CATEGORY, scans.CATEGORY, bridge.CATEGORY))
+    return Registry((votes.CATEGORY, assets.CATEGORY, scans.CATEGORY, orders.CATEGORY, shipments.CATEGORY, bridge.CATEGORY))

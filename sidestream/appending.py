@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from sidestream.errors import EventConflict, InvalidEvent, WrongExpectedVersion
 from sidestream.event import NewEvent
 from sidestream.ports import Append, Expected, ExpectedVersion
+from sidestream.restoring import ADOPTED, repeats
 
 Identity = tuple[str, str]
 """Source and id: what makes an event the same one."""
@@ -53,7 +54,7 @@ def check_version(stream: str, expected: ExpectedVersion, found: int) -> None:
         raise WrongExpectedVersion(stream, expected, found)
 
 
-def check_repeat(event: NewEvent, digest: bytes, stored_digest: bytes) -> None:
+def check_repeat(event: NewEvent, digest: bytes, stored_digest: bytes, stored_wire: bytes) -> None:
     """Raise EventConflict unless an event whose source and id are stored already is that very event."""
-    if digest != stored_digest:
+    if digest != stored_digest and not (stored_digest == ADOPTED and repeats(event, stored_wire)):
         raise EventConflict(event.source, event.id)

@@ -5,11 +5,16 @@ shared by all apps of a process. A bootstrap takes one of them and builds its ap
 """
 
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from sidestream.inbox import Inbox
-from sidestream.ports import EventLog, EventStore, Publisher, ReadModels
+from sidestream.ports import EventLog, Publisher, ReadModels, ServiceStore
 from sidestream.settings import Settings
+from sidestream.tracing import TracedPublisher, tracing_of
+
+if TYPE_CHECKING:
+    import httpx
+    from starlette.types import ASGIApp
 
 
 class Backbone(Protocol):
@@ -27,12 +32,20 @@ class Backbone(Protocol):
         """Return the log that a projection keeps of what is delivered to it."""
         ...
 
-    def event_store(self, name: str) -> EventStore:
+    def event_store(self, name: str) -> ServiceStore:
         """Return the event store of a service."""
         ...
 
     def read_models(self, projection: str) -> ReadModels:
         """Return the generations of a projection."""
+        ...
+
+    def offer(self, name: str, app: "ASGIApp") -> None:
+        """Say that other apps may command this one."""
+        ...
+
+    def door(self, name: str, address: str = "") -> "httpx.AsyncClient":
+        """Return the way to another app's doors. `address`: where it answers, if the sidecar cannot find it by its name."""
         ...
 
 
@@ -44,8 +57,9 @@ class MemoryBackbone:
 
         self._log = MemoryLog()
         self._inboxes: dict[str, Inbox] = {}
-        self._stores: dict[str, EventStore] = {}
+        self._stores: dict[str, ServiceStore] = {}
         self._read_models: dict[str, ReadModels] = {}
+        self._apps: dict[str, ASGIApp] = {}
 
     def publisher(self) -> Publisher:
         """Return a publisher into the shared log."""
@@ -63,7 +77,7 @@ class MemoryBackbone:
 
         return self._inboxes.setdefault(projection, MemoryInbox())
 
-    def event_store(self, name: str) -> EventStore:
+    def event_store(self, name: str) -> ServiceStore:
         """Return the store of this name, the same one each time."""
         from sidestream.adapters.memory_events import MemoryEventStore
 
@@ -75,6 +89,16 @@ class MemoryBackbone:
 
         return self._read_models.setdefault(projection, MemoryReadModels())
 
+    def offer(self, name: str, app: "ASGIApp") -> None:
+        """Keep the app for whoever asks for its door."""
+        self._apps[name] = app
+
+    def door(self, name: str, address: str = "") -> "httpx.AsyncClient":
+        """Return a client that calls the app in this process."""
+        from sidestream.adapters.doors import in_this_process
+
+        return in_this_process(self._apps, name)
+
 
 class DaprBackbone:
     """The real parts: the sidecar for publishing, the broker of its component for reading, SQLite or PostgreSQL for keeping."""
@@ -83,17 +107,25 @@ class DaprBackbone:
         self._settings = settings
 
     def publisher(self) -> Publisher:
-        """Return the sidecar's bulk publish."""
+        """Return the sidecar's bulk publish. It stands still while the log is moved to another broker."""
         from sidestream.adapters.dapr_publisher import DaprPublisher
+        from sidestream.standstill import Gate, StandingPublisher
 
         settings = self._settings
-        return DaprPublisher(pubsub=settings.pubsub, grpc_port=settings.dapr_grpc_port, api_token=settings.dapr_api_token)
+        way_out = DaprPublisher(pubsub=settings.pubsub, grpc_port=settings.dapr_grpc_port, api_token=settings.dapr_api_token)
+        tracing = tracing_of(settings.app_id)
+        return StandingPublisher(TracedPublisher(way_out, tracing) if tracing else way_out, Gate(settings.data))
 
     def log(self) -> EventLog:
         """Return a reader of the broker that the component names."""
+        from sidestream.adapters.broker_kinds import in_force
         from sidestream.adapters.components import open_log
+        from sidestream.adapters.no_log import NoLog
 
-        return open_log(self._settings.components, self._settings.pubsub)
+        settings = self._settings
+        if settings.follow == "inbox" and in_force(settings.components, settings.pubsub).follow == "inbox":
+            return NoLog("the broker keeps no log that can be read; each projection has what was delivered to it.")
+        return open_log(settings.components, settings.pubsub)
 
     def inbox(self, projection: str) -> Inbox:
         """Return an inbox log beside the projection's generations: a SQLite file, or a PostgreSQL schema."""
@@ -108,8 +140,12 @@ class DaprBackbone:
         folder.mkdir(parents=True, exist_ok=True)
         return SqliteInbox(folder / "inbox.sqlite", began_late=late)
 
-    def event_store(self, name: str) -> EventStore:
-        """Return a store in a SQLite file below the data folder."""
+    def event_store(self, name: str) -> ServiceStore:
+        """Return a store in a SQLite file below the data folder, or in a PostgreSQL schema."""
+        if self._settings.store_url:
+            from sidestream.adapters.postgres_events import PostgresEventStore
+
+            return PostgresEventStore(self._settings.store_url, name)
         from sidestream.adapters.sqlite_events import SqliteEventStore
 
         return SqliteEventStore(self._folder("stores") / f"{name}.sqlite")
@@ -123,6 +159,15 @@ class DaprBackbone:
         from sidestream.adapters.sqlite_read_model import SqliteReadModels
 
         return SqliteReadModels(self._folder("read-models") / projection)
+
+    def offer(self, name: str, app: "ASGIApp") -> None:
+        """Do nothing: the sidecar knows its own app."""
+
+    def door(self, name: str, address: str = "") -> "httpx.AsyncClient":
+        """Return a client that asks the sidecar to invoke the app."""
+        from sidestream.adapters.doors import through_sidecar
+
+        return through_sidecar(self._settings.dapr_http_port, self._settings.dapr_api_token, address or name)
 
     def _folder(self, name: str) -> Path:
         folder = self._settings.data / name

@@ -15,7 +15,7 @@ from sidestream.intervals import Intervals
 from sidestream.log_until import Later, LogUntil, after_positions
 from sidestream.ports import EventLog, Generation, GenerationInfo, Query, Reader, ReadModels, shape_of
 from sidestream.projection import Projection, Table
-from sidestream.projector import Projector
+from sidestream.projector import FOLD_BYTES, Projector
 from sidestream.registry import Registry
 
 REBUILD_BATCH: Final = 50_000
@@ -153,7 +153,8 @@ class Site:
         log = self.log if later is None else LogUntil(self.log, later)
         with closing(Corrections(self.read_models.beside(BESIDE))) as corrections:
             rule = Rule(self.projection, self.registry, InForce(corrections))
-            return self._follow(Projector(rule, log, generation, self.now, REBUILD_BATCH), progress)
+            projector = Projector(rule, log, generation, self.now, REBUILD_BATCH, keep_bytes=FOLD_BYTES)
+            return self._follow(projector, progress)
 
     def come_close(self, generation: Generation, target: Callable[[], Later], progress: Progress = silent) -> Outcome:
         """Fill a generation up to a place that moves on meanwhile, until it is close behind it. Ends whatever the traffic."""

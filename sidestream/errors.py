@@ -8,10 +8,18 @@
     │   └── UnknownSchemaVersion   written by a newer program than this one
     ├── AppendRefused
     │   ├── WrongExpectedVersion   somebody else wrote to the stream first
-    │   └── EventConflict          same source and id, other content
+    │   ├── EventConflict          same source and id, other content
+    │   ├── KeyReused              an idempotency key that was used for another request
+    │   ├── CommandRunning         a command under the same key that is not done yet
+    │   └── AlreadyAnswered        a command under the same key was answered meanwhile
+    ├── CommandRefused             the business says no: nothing was recorded
+    │   └── UnknownAggregate       there is nothing of this id to command
     ├── PublishFailed              the outcome is unknown: the event may stand in the log or not
-    │   └── SubjectOnHold          an earlier event of the subject is still unconfirmed
+    │   ├── SubjectOnHold          an earlier event of the subject is still unconfirmed
+    │   └── StandsStill            nothing is published now, because the log is being moved to another broker
     ├── LogUnavailable             the log cannot be read now; nothing happened
+    │   └── ForeignPosition        a position that this kind of log never gave
+    ├── LogsDiffer                 a moved log is not the one it was copied from
     ├── HistoryTrimmed             events that were never applied are gone from the log
     └── ReadModelError
         ├── StoreAway              connection, resources, shutdown: nothing happened, try again later
@@ -88,6 +96,51 @@ class EventConflict(AppendRefused):
         self.event_id = event_id
 
 
+class KeyReused(AppendRefused):
+    """An idempotency key that was used for another request."""
+
+    code = "idempotency-key-reused"
+
+
+class CommandRunning(AppendRefused):
+    """A command under the same idempotency key has begun and is not done."""
+
+    code = "command-running"
+
+
+class AlreadyAnswered(AppendRefused):
+    """A command under the same idempotency key was answered meanwhile.
+
+    Attributes:
+        content: that answer.
+    """
+
+    code = "already-answered"
+
+    def __init__(self, key: str, content: bytes) -> None:
+        super().__init__(f"idempotency key {key}: answered already by another process. Take that answer.")
+        self.content = content
+
+
+class CommandRefused(SidestreamError):
+    """The business says no: what is asked for may not be done as things stand. Nothing was recorded.
+
+    Args:
+        code: stable word that programs may match, `order-not-open`.
+        detail: what was expected, what was found, and what to do.
+    """
+
+    code = "command-refused"
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+
+
+class UnknownAggregate(CommandRefused):
+    """There is nothing of this id to command."""
+
+
 class PublishFailed(SidestreamError):
     """A publish was not confirmed: the event may stand in the log or not."""
 
@@ -100,10 +153,28 @@ class SubjectOnHold(PublishFailed):
     code = "subject-on-hold"
 
 
+class StandsStill(PublishFailed):
+    """Nothing is published now, because the log is being moved to another broker. Nothing was sent."""
+
+    code = "standstill"
+
+
 class LogUnavailable(SidestreamError):
     """The log cannot be read now. Nothing happened; try again later."""
 
     code = "log-unavailable"
+
+
+class ForeignPosition(LogUnavailable):
+    """A position that this kind of log never gave: it was noted on another broker."""
+
+    code = "foreign-position"
+
+
+class LogsDiffer(SidestreamError):
+    """A log that was moved does not hold the events it was copied from, in their order."""
+
+    code = "logs-differ"
 
 
 class HistoryTrimmed(SidestreamError):

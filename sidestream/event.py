@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from sidestream.errors import InvalidEvent, UnreadableEvent
+from sidestream.wire import Wire, extended
 
 CONTENT_TYPE: Final = "application/cloudevents+json"
 BATCH_CONTENT_TYPE: Final = "application/cloudevents-batch+json"
@@ -198,7 +199,7 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
         if self.fingerprint:
             return hashlib.blake2b(self.fingerprint, digest_size=16).digest()
         parts = (self.type, self.subject, self.dataschema, self.data_base64)
-        content = msgspec.json.encode(parts) + (self.data or b"")
+        content = _encode(parts) + (self.data or b"")
         return hashlib.blake2b(content, digest_size=16).digest()
 
 
@@ -210,19 +211,24 @@ class Counted(msgspec.Struct, frozen=True, gc=False):
     streamversion: int | None = None
 
 
+_SEQUENCE: Final = f"%0{SEQUENCE_DIGITS}d"
+_encode: Final = msgspec.json.Encoder().encode
+
+
 def encode_event(event: NewEvent, counted: Counted) -> bytes:
     """Return the event as it stands on the wire.
 
     Raises:
         InvalidEvent: an attribute is missing or malformed, text is not valid Unicode, or the whole is too large.
     """
-    attributes = _attributes(event)
-    attributes["producer"] = counted.producer
-    attributes["sequence"] = f"{counted.sequence:0{SEQUENCE_DIGITS}}"
-    if counted.streamversion is not None:
-        attributes["streamversion"] = counted.streamversion
+    if not event.topic:
+        raise InvalidEvent(f"event {event.id!a}: expected a topic, found none")
+    if problem := attribute_problem(event):
+        raise InvalidEvent(problem)
+    extensions = check_extensions(event.extensions)
+    attributes = _attributes(event, counted)
     try:
-        wire = msgspec.json.encode(attributes)
+        wire = _encode(extended(attributes, extensions) if extensions else attributes)
     except (UnicodeEncodeError, TypeError) as error:
         raise InvalidEvent(f"event {event.id!a} of {event.source!a}: expected valid Unicode text: {error}") from None
     if len(wire) > MAX_EVENT_BYTES:
@@ -233,29 +239,29 @@ def encode_event(event: NewEvent, counted: Counted) -> bytes:
     return wire
 
 
-def _attributes(event: NewEvent) -> dict[str, object]:
-    if not event.topic:
-        raise InvalidEvent(f"event {event.id!a}: expected a topic, found none")
-    if problem := attribute_problem(event):
-        raise InvalidEvent(problem)
-    attributes: dict[str, object] = {"specversion": "1.0", "id": event.id, "source": event.source, "type": event.type}
-    optional = (
-        ("subject", event.subject),
-        ("time", event.time),
-        ("dataschema", event.dataschema),
-        ("partitionkey", event.subject),
-        ("correlationid", event.correlationid),
-        ("causationid", event.causationid),
-        ("traceparent", event.traceparent),
+def _attributes(event: NewEvent, counted: Counted) -> Wire:
+    subject, traceparent = event.subject or None, event.traceparent or None
+    attributes = Wire(
+        event.id,
+        event.source,
+        event.type,
+        subject,
+        event.time or None,
+        event.dataschema or None,
+        subject,
+        event.correlationid or None,
+        event.causationid or None,
+        traceparent,
+        traceparent,  # as traceid: daprd writes a trace of its own over a traceparent that comes without it
     )
-    attributes.update((name, value) for name, value in optional if value)
-    attributes.update(check_extensions(event.extensions))
     if event.data_base64 is not None:
-        attributes["data_base64"] = event.data_base64
-        attributes["datacontenttype"] = event.datacontenttype or "application/octet-stream"
+        attributes.data_base64 = event.data_base64
+        attributes.datacontenttype = event.datacontenttype or "application/octet-stream"
     elif event.data is not None:
-        attributes["datacontenttype"] = event.datacontenttype or "application/json"
-        attributes["data"] = _json_text(event)
+        attributes.datacontenttype = event.datacontenttype or "application/json"
+        attributes.data = _json_text(event)
+    attributes.producer, attributes.sequence = counted.producer, _SEQUENCE % counted.sequence
+    attributes.streamversion = counted.streamversion
     return attributes
 
 

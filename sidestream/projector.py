@@ -4,26 +4,26 @@ Synchronous: live, catch-up, recovery and rebuild call `step` in a thread. A pro
 may work on one generation, in one process or in many: only one of them moves each checkpoint.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import overload
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from typing import NoReturn, Protocol
 
-import msgspec
 import structlog
 
 from sidestream.applied import CHECKPOINTS, HEAD_KEY, HEADS, Checkpoint
-from sidestream.applying import Applier, Batch, Decoded, Outcome, Remembered, Rule, SomebodyFaster, Stretch
+from sidestream.applying import Applier
+from sidestream.batch import Batch, Outcome, SomebodyFaster, Stretch
 from sidestream.collecting import no_cyclic_collection
-from sidestream.errors import HistoryTrimmed, LogUnavailable, ReadModelError, RefusedByStore, StoreAway, TryAgain
-from sidestream.ports import EventLog, Generation, LogEntry, ReadsAhead, wires_of
-from sidestream.regular import RUN_ENTRIES, read_run
-from sidestream.working_rows import NOTHING, WorkingRows
+from sidestream.decoding import Decoded, Rule
+from sidestream.errors import LogUnavailable, ReadModelError, RefusedByStore, StoreAway, TryAgain
+from sidestream.event import MAX_NUMBER
+from sidestream.log_reading import LogReading, checkpoint_at
+from sidestream.ports import EventLog, Generation
+from sidestream.remembered import KEEP_BYTES, Remembered
+from sidestream.working_rows import NOTHING
 
 BATCH_ENTRIES = 5000
 """Most entries of one topic in a transaction (facts: larger ones gain little)."""
-FIRST_ENTRIES = 500
-"""Entries of the first read of a topic, before it is known how large they are."""
-BATCH_BYTES = 16 * 1024 * 1024
-"""About how many bytes of one topic are read at once."""
 FOLD_ENTRIES = 1000
 """Entries of one read of a fold: nothing is committed after it, so that it may be as small as the processor's cache likes."""
 FOLD_BYTES = 256 * 1024 * 1024
@@ -33,18 +33,41 @@ _TRIES = 20
 log_line = structlog.get_logger()
 
 
+class _Tried(Exception):
+    """Rolls a transaction back that was only to be tried."""
+
+
+class Spans(Protocol):
+    """Notes that a batch of a topic is applied; see `sidestream.tracing.Tracing`."""
+
+    def applying(self, projection: str, topic: str, traces: Sequence[str]) -> AbstractContextManager[object]:
+        """Return what stands around it; `traces`: the traceparent of every event, empty where it has none."""
+        ...
+
+
 class Projector:
     """Follows the topics of a projection into a generation. Not for two threads at once."""
 
-    def __init__(self, rule: Rule, log: EventLog, generation: Generation, now: Callable[[], str], batch: int = BATCH_ENTRIES) -> None:
+    def __init__(
+        self,
+        rule: Rule,
+        log: EventLog,
+        generation: Generation,
+        now: Callable[[], str],
+        batch: int = BATCH_ENTRIES,
+        *,
+        keep_bytes: int = KEEP_BYTES,
+        spans: Spans | None = None,
+    ) -> None:
         self.rule = rule
         self.generation = generation
-        self._log = log
+        self._reading = LogReading(rule, log)
         self._now = now
         self._batch = batch
-        self._limits: dict[str, int] = {}
-        self._remembered = Remembered()
+        self._spans = spans
+        self._remembered = Remembered(keep_bytes)
         self._checkpoints: dict[str, Checkpoint | None] | None = None
+        self._released = 0
 
     @property
     def checkpoints(self) -> dict[str, Checkpoint | None]:
@@ -79,10 +102,8 @@ class Projector:
         for _ in range(_TRIES):
             try:
                 with no_cyclic_collection():
-                    batches = self._read_all(self._batch)
-                    return self._apply(batches) if batches else None
-            except SomebodyFaster:
-                return Outcome()
+                    batches = [batch.held() for batch in self._reading.read_all(self.checkpoints, self._batch)]
+                    return self._apply_first(batches) if batches else None
             except TryAgain as error:
                 log_line.info("rolled back, trying again", projection=self.rule.projection.name, reason=str(error))
         raise StoreAway(f"{self.rule.projection.name}: {_TRIES} transactions in a row were rolled back by the database")
@@ -116,99 +137,45 @@ class Projector:
             raise
 
     def _fold(self, folded: Callable[[int], None], budget: int) -> Outcome:
-        rows = WorkingRows(NOTHING, whole=True)
-        applier = Applier(self.rule, NOTHING, self._remembered, self._now(), rows)
-        events = 0
+        applier = Applier(self.rule, NOTHING, self._remembered, self._now(), whole=True)
+        entries = min(self._batch, FOLD_ENTRIES)
         try:
-            while rows.weight < budget and (batches := self._read_all(min(self._batch, FOLD_ENTRIES))):
+            while self._remembered.known.weight < budget and (batches := self._reading.read_all(self.checkpoints, entries)):
                 for batch in batches:
                     applier.apply(batch)
                     self.checkpoints[batch.topic] = batch.leads_to
-                    events += sum(len(stretch.entries) for stretch in batch.stretches)
-                folded(events)
+                folded(applier.outcome.counted)
         except LogUnavailable:  # what has been folded is right as far as it goes: whoever comes next goes on there
-            if events:
-                self._commit_fold(applier)
-            raise
-        if events:
             self._commit_fold(applier)
+            raise
+        self._commit_fold(applier)
         return applier.outcome
 
     def _commit_fold(self, applier: Applier) -> None:
+        if not applier.outcome.counted:
+            return
         with self.generation.unit() as unit:
             if unit.read(HEADS, [HEAD_KEY]):
                 raise SomebodyFaster
             applier.commit(unit)
+        self._remembered.limit()
 
     def _forget(self) -> None:
         self._checkpoints = None
         self._remembered.clear()
 
-    # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _read_all(self, most: int) -> list[Batch]:
-        return [batch for topic in self.rule.projection.topics if (batch := self._read(topic, most)) is not None]
-
-    def _read(self, topic: str, most: int) -> Batch | None:
-        checkpoint = self.checkpoints[topic]
-        limit = min(self._limits.get(topic, FIRST_ENTRIES), most)
-        entries = self._log.read(topic, checkpoint.position if checkpoint else None, limit + (checkpoint is not None))
-        self._limits[topic] = _next_limit(entries)
-        if len(entries) > limit:
-            self._announce(topic, entries[-1].position, min(self._limits[topic], most) + 1)
-        if checkpoint is not None and entries and self._stands_at(checkpoint, entries[0]):
-            return self._batch_of(topic, checkpoint, entries[1:], checkpoint)
-        if checkpoint is not None:
-            entries = self._entries_after_break(topic, checkpoint, entries, limit)
-        return self._batch_of(topic, checkpoint, entries, self._beginning(topic)) if entries else None
-
-    def _announce(self, topic: str, position: str, limit: int) -> None:
-        """The read was full, so that there will be another one, from its last entry on: the broker may begin."""
-        if isinstance(self._log, ReadsAhead):
-            self._log.announce(topic, position, limit)
-
-    def _beginning(self, topic: str) -> Checkpoint:
-        """What is known of a log before its first event is applied."""
-        extent = self._log.extent(topic)
-        return Checkpoint(topic, "", "", "", extent.identity, extent.trimmed_to or ("0" if extent.began_late else ""))
-
-    def _batch_of(self, topic: str, read_from: Checkpoint | None, entries: Sequence[LogEntry], like: Checkpoint) -> Batch | None:
-        if not entries:
-            return None
-        wires = wires_of(entries)
-        begins = range(0, len(entries), RUN_ENTRIES)
-        stretches = [self._stretch(entries[at : at + RUN_ENTRIES], wires[at : at + RUN_ENTRIES]) for at in begins]
-        return Batch(topic, read_from, stretches, _checkpoint_at(self.rule.decode(entries[-1]), like))
-
-    def _stretch(self, entries: Sequence[LogEntry], wires: Sequence[bytes]) -> Stretch:
-        return Stretch(_DecodedLater(self.rule, entries), read_run(self.rule, wires))
-
-    def _stands_at(self, checkpoint: Checkpoint, entry: LogEntry) -> bool:
-        envelope = self.rule.decode(entry).envelope
-        found = (envelope.source, envelope.id) if envelope else ("", "")
-        return entry.position == checkpoint.position and found == (checkpoint.source, checkpoint.event_id)
-
-    def _entries_after_break(self, topic: str, checkpoint: Checkpoint, entries: Sequence[LogEntry], limit: int) -> Sequence[LogEntry]:
-        """The event at the checkpoint is not there.
-
-        trimmed up to the checkpoint exactly   nothing is missing: go on after it
-        trimmed beyond it                      events that were never applied are gone: an error, never a silent skip
-        else                                   another log under this name: read it from its start, the counts skip
-                                               what has been applied, the read model does not go back
-        """
-        extent = self._log.extent(topic)
-        if extent.trimmed_to is not None and self._log.compare(extent.trimmed_to, checkpoint.position) > 0:
-            raise HistoryTrimmed(
-                f"{self.rule.projection.name}: topic {topic}: expected events after {checkpoint.position}, "
-                f"found the log trimmed up to {extent.trimmed_to}. Restore the log, or rebuild from an archive."
-            )
-        if extent.trimmed_to is not None and self._log.compare(extent.trimmed_to, checkpoint.position) == 0:
-            return entries
-        if extent.first is not None:
-            log_line.warning("another log", projection=self.rule.projection.name, topic=topic, checkpoint=checkpoint.position)
-        return self._log.read(topic, None, limit)
-
     # ── applying ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _apply_first(self, batches: Sequence[Batch]) -> Outcome:
+        """Apply batches, unless another process was faster, which is nobody's error; a span stands around each if spans are wanted."""
+        with ExitStack() as around:
+            if self._spans is not None:
+                for batch in batches:
+                    around.enter_context(self._spans.applying(self.rule.projection.name, batch.topic, batch.traces))
+            try:
+                return self._apply(batches)
+            except SomebodyFaster:
+                return Outcome()
 
     def _apply(self, batches: Sequence[Batch]) -> Outcome:
         try:
@@ -216,16 +183,22 @@ class Projector:
         except RefusedByStore as refusal:
             return self._apply_in_parts(batches, refusal)
 
-    def _transact(self, batches: Sequence[Batch]) -> Outcome:
+    def _transact(self, batches: Sequence[Batch], drains: int = MAX_NUMBER, refusal: RefusedByStore | None = None) -> Outcome:
+        """Apply batches in one transaction. With a refusal: it is noted with the event that would be drained next."""
+        applier = None
         try:
             with self.generation.unit() as unit:
-                applier = Applier(self.rule, unit, self._remembered, self._now())
+                applier = Applier(self.rule, unit, self._remembered, self._now(), drains=drains)
                 for batch in batches:
                     applier.apply(batch)
+                if refusal is not None:
+                    applier.refuse(*_stream_of(batches[0]), refusal)
                 applier.commit()
         except BaseException:
             self._forget()
+            self._released = applier.outcome.released if applier else 0
             raise
+        self._remembered.limit()
         for batch in batches:
             self.checkpoints[batch.topic] = batch.leads_to
         return applier.outcome
@@ -235,14 +208,43 @@ class Projector:
         if len(batches) > 1:
             return self._in_turn([[batch] for batch in batches])
         batch = batches[0]
-        entries = [decoded for stretch in batch.stretches for decoded in stretch.entries]
+        entries = _entries_of(batch)
         if len(entries) > 1:
             return self._in_turn([[part] for part in _split(batch, entries)])
+        if self._released and (outcome := self._blame_drained(batch, refusal)) is not None:
+            return outcome
         (refused,) = entries
         if refused.code == refusal.code:  # it was parked for this already, and is refused all the same
             raise ReadModelError(f"the database refuses even the parked event at {refused.entry.position}: {refusal}") from refusal
         parked = Decoded(refused.entry, refused.envelope, handled=True, problem=str(refusal), code=refusal.code)
         return self._transact([Batch(batch.topic, batch.read_from, [Stretch([parked])], batch.leads_to)])
+
+    def _blame_drained(self, batch: Batch, refusal: RefusedByStore) -> Outcome | None:
+        """Of the events that waited for this one, find the one that the database refuses; None where it is this one itself.
+
+        What is drained is refused from some number on: halve until that is known. Then this event is applied, those
+        before the refused one are drained, and the reason is noted with the refused one, in one transaction.
+        """
+        good, bad = -1, self._released
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            good, bad = (good, middle) if self._refuses(batch, middle) else (middle, bad)
+        return self._transact([batch], good, refusal) if good >= 0 else None
+
+    def _refuses(self, batch: Batch, drains: int) -> bool:
+        """Return whether the database refuses a batch when so many waiting events are drained; nothing is kept."""
+        try:
+            with self.generation.unit() as unit:
+                applier = Applier(self.rule, unit, self._remembered, self._now(), drains=drains)
+                applier.apply(batch)
+                applier.commit()
+                _roll_back()
+        except RefusedByStore:
+            return True
+        except _Tried:
+            return False
+        finally:
+            self._forget()
 
     def _in_turn(self, parts: Sequence[Sequence[Batch]]) -> Outcome:
         total = Outcome()
@@ -251,54 +253,24 @@ class Projector:
         return total
 
 
-def _next_limit(entries: Sequence[LogEntry]) -> int:
-    """Large entries are read few at a time, so that memory stays bounded."""
-    average = sum(map(len, wires_of(entries))) // max(len(entries), 1) + 1
-    return max(1, BATCH_BYTES // average)
+def _roll_back() -> NoReturn:
+    raise _Tried
 
 
-def _checkpoint_at(decoded: Decoded, like: Checkpoint) -> Checkpoint:
-    """Return the checkpoint at an entry of the log that `like` belongs to."""
-    envelope = decoded.envelope
-    return msgspec.structs.replace(
-        like,
-        position=decoded.entry.position,
-        source=envelope.source if envelope else "",
-        event_id=envelope.id if envelope else "",
-    )
+def _entries_of(batch: Batch) -> Sequence[Decoded]:
+    return [decoded for stretch in batch.stretches for decoded in stretch.entries]
+
+
+def _stream_of(batch: Batch) -> tuple[str, str]:
+    """Return topic and stream of a batch of one event."""
+    (decoded,) = _entries_of(batch)
+    return batch.topic, decoded.envelope.stream if decoded.envelope else ""
 
 
 def _split(batch: Batch, entries: Sequence[Decoded]) -> tuple[Batch, Batch]:
     half = len(entries) // 2
-    middle = _checkpoint_at(entries[half - 1], batch.leads_to)
+    middle = checkpoint_at(entries[half - 1], batch.leads_to)
     return (
         Batch(batch.topic, batch.read_from, [Stretch(entries[:half])], middle),
         Batch(batch.topic, middle, [Stretch(entries[half:])], batch.leads_to),
     )
-
-
-class _DecodedLater(Sequence[Decoded]):
-    """Entries that are decoded one by one when somebody looks at them; a run seldom needs it."""
-
-    def __init__(self, rule: Rule, entries: Sequence[LogEntry]) -> None:
-        self._rule = rule
-        self._entries = entries
-        self._decoded: list[Decoded] | None = None
-
-    def _all(self) -> list[Decoded]:
-        if self._decoded is None:
-            self._decoded = [self._rule.decode(entry) for entry in self._entries]
-        return self._decoded
-
-    @overload
-    def __getitem__(self, at: int) -> Decoded: ...
-    @overload
-    def __getitem__(self, at: slice) -> list[Decoded]: ...
-    def __getitem__(self, at: int | slice) -> Decoded | list[Decoded]:
-        return self._all()[at]
-
-    def __iter__(self) -> Iterator[Decoded]:
-        return iter(self._all())
-
-    def __len__(self) -> int:
-        return len(self._entries)

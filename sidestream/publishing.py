@@ -14,11 +14,12 @@ from typing import Final
 
 import msgspec
 
-from sidestream.errors import PublishFailed, SubjectOnHold
+from sidestream.errors import PublishFailed, StandsStill, SubjectOnHold
 from sidestream.event import Counted, NewEvent, encode_event
 from sidestream.identifiers import new_id
 from sidestream.lane import CALL_EVENTS, RETRY_SECONDS, Lane
 from sidestream.ports import Outgoing, Publisher
+from sidestream.standstill import StandingPublisher
 
 _MANY: Final = 2000
 """`publish_many` has at most this many events on their way."""
@@ -168,6 +169,8 @@ class DirectPublisher:
         event = parcel.event
         if self._closed:
             return PublishFailed(f"event {event.id}: the publisher is closed. Nothing was sent.")
+        if isinstance(self._publisher, StandingPublisher) and (standing := self._publisher.stands_still()):
+            return StandsStill(f"event {event.id}: {standing} Nothing was sent; try again.")
         if self.waiting >= self._capacity:
             return PublishFailed(f"event {event.id}: {self._capacity} events are waiting already. Nothing was sent; try again later.")
         if parcel.key is not None and (reason := self._held.get((event.topic, parcel.key))):

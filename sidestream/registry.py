@@ -15,9 +15,12 @@ from sidestream.event import Envelope, NewEvent
 from sidestream.stream import topic_for, topics_of
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
-"""Lifts the data of one version to the next: a dict as decoded from JSON in, the next shape out."""
+"""Lifts the data of one version to the next: a dict as decoded from JSON in, the next shape out. A pure function."""
 
 SCHEMA_PREFIX: Final = "urn:sidestream:"
+_VERSION_DIGITS: Final = 9
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""Not JSON of the declared shape, not UTF-8, nested a thousand levels deep."""
 
 
 class EventType(msgspec.Struct, frozen=True):
@@ -28,14 +31,14 @@ class EventType(msgspec.Struct, frozen=True):
         model: the frozen Struct that its data is.
         version: the schema version that is written, from 1.
         ordered: whether an event must not overtake an earlier one of its subject on the way to the log.
-        upcasters: one per older version, the first lifts version 1 to 2.
+        upcasters: the links of the chain, by the version they lift: `{1: add_currency, 2: split_name}` leads to version 3.
     """
 
     name: str
     model: type[msgspec.Struct]
     version: int = 1
     ordered: bool = True
-    upcasters: tuple[Upcaster, ...] = ()
+    upcasters: Mapping[int, Upcaster] = {}
 
     @property
     def dataschema(self) -> str:
@@ -86,11 +89,7 @@ class Registry:
             raise ConfigurationError(f"event type {event_type.name!r} is declared twice")
         if event_type.model in self._models:
             raise ConfigurationError(f"model {event_type.model.__name__} is declared for two event types")
-        if len(event_type.upcasters) != event_type.version - 1:
-            raise ConfigurationError(
-                f"event type {event_type.name!r}: version {event_type.version} expects {event_type.version - 1} upcasters, "
-                f"found {len(event_type.upcasters)}. Add the missing step."
-            )
+        _check_reading(event_type)
         self._types[event_type.name] = (event_type, category)
         self._models[event_type.model] = (event_type, category)
 
@@ -162,12 +161,12 @@ class Registry:
         decode = self._decoders.get(envelope.type)
         if decode is None:
             raise UnreadableEvent(f"{envelope.type}: no such event type is declared")
+        if envelope.dataschema is not None and envelope.dataschema != self._dataschemas[envelope.type]:
+            return self._lift(self._types[envelope.type][0], decode, envelope)
         try:
-            if envelope.dataschema is None or envelope.dataschema == self._dataschemas[envelope.type]:
-                return decode(envelope.data)
-            return self._lift(self._types[envelope.type][0], envelope)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise UnreadableEvent(f"{envelope.type}: {error}") from None
+            return decode(envelope.data)
+        except _UNREADABLE as error:
+            raise UnreadableEvent(f"{_named(envelope)}: {error}") from None
 
     def read_alike(self, envelopes: Sequence[Envelope]) -> list[Any]:
         """Return the data of events that are all of one declared type and schema. Raises what `read` raises."""
@@ -177,25 +176,61 @@ class Registry:
         decode = self._decoders[first.type]
         try:
             return [decode(envelope.data) for envelope in envelopes]
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except _UNREADABLE as error:
             raise UnreadableEvent(f"{first.type}: {error}") from None
 
-    def _lift(self, event_type: EventType, envelope: Envelope) -> Any:
-        version = _version_in(envelope.dataschema or "", event_type)
-        data = msgspec.json.decode(envelope.data)
-        for upcast in event_type.upcasters[version - 1 :]:
-            data = upcast(data)
-        return msgspec.convert(data, event_type.model)
+    def _lift(self, event_type: EventType, decode: Callable[..., Any], envelope: Envelope) -> Any:
+        """Send data up the chain. What comes out is read as JSON again: there is one way to read, not two sets of rules."""
+        at = _version_in(envelope, event_type)
+        try:
+            data = msgspec.json.decode(envelope.data)
+            while at < event_type.version:
+                data = event_type.upcasters[at](data)
+                at += 1
+            return decode(msgspec.json.encode(data))
+        except Exception as error:  # an upcaster may raise anything: this event is parked, the others flow
+            raise UnreadableEvent(
+                f"{_named(envelope)}: {type(error).__name__} when it was read from {envelope.dataschema}, at version {at} of "
+                f"{event_type.version}: {error}. Correct the upcaster, deploy, and retry the dead letter."
+            ) from error
 
 
-def _version_in(dataschema: str, event_type: EventType) -> int:
+def _check_reading(event_type: EventType) -> None:
+    """Refuse a type of which a version could not be read, or whose model would not read tolerantly."""
+    if event_type.version < 1:
+        raise ConfigurationError(f"event type {event_type.name!r}: expected a version from 1, found {event_type.version}")
+    links = set(range(1, event_type.version)) ^ set(event_type.upcasters)
+    if links:
+        at = min(links)
+        what = "is there, which leads nowhere. Remove it" if at in event_type.upcasters else "is missing. Add it, a pure function"
+        raise ConfigurationError(
+            f"event type {event_type.name!r}: expected upcasters that lead from version 1 to {event_type.version}; "
+            f"the one from version {at} to {at + 1} {what}."
+        )
+    if event_type.model.__struct_config__.forbid_unknown_fields:
+        raise ConfigurationError(
+            f"event type {event_type.name!r}: expected a model that reads tolerantly, found forbid_unknown_fields in "
+            f"{event_type.model.__name__}. Remove it: a field that is added later must not stop this program."
+        )
+
+
+def _named(envelope: Envelope) -> str:
+    return f"{envelope.type}: event {envelope.id}"
+
+
+def _version_in(envelope: Envelope, event_type: EventType) -> int:
+    dataschema = envelope.dataschema or ""
     prefix = f"{SCHEMA_PREFIX}{event_type.name}:"
     text = dataschema.removeprefix(prefix)
-    if not dataschema.startswith(prefix) or not text.isdecimal() or int(text) < 1:
-        raise UnreadableEvent(f"{event_type.name}: expected dataschema {prefix}<version>, found {dataschema!r}")
+    if not dataschema.startswith(prefix) or not _is_version(text):
+        raise UnreadableEvent(f"{_named(envelope)}: expected dataschema {prefix}<version>, found {dataschema!r}")
     if int(text) > event_type.version:
         raise UnknownSchemaVersion(
-            f"{event_type.name}: version {text} is newer than {event_type.version}, the newest this program knows. "
+            f"{_named(envelope)}: version {text} is newer than {event_type.version}, the newest this program knows. "
             "Deploy the newer program and retry the dead letter."
         )
     return int(text)
+
+
+def _is_version(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= _VERSION_DIGITS and int(text) > 0

@@ -19,7 +19,6 @@ from typing import Annotated, Any, Final, Protocol
 
 import msgspec
 
-from sidestream.applied import RECENT_IDS
 from sidestream.errors import SidestreamError
 from sidestream.event import MAX_ATTRIBUTE_BYTES, MAX_NUMBER, SEQUENCE_DIGITS, Envelope
 from sidestream.projection import Key, Projection, Table
@@ -48,11 +47,12 @@ _decode: Final = msgspec.json.Decoder(_Regular).decode
 
 
 class Numbers(msgspec.Struct, frozen=True, gc=False):
-    """The numbers of one producer in a run: as closed ranges, and the ids of the last RECENT_IDS, by number modulo."""
+    """The numbers of one producer in a run: as closed ranges, and side by side with the ids of the events in log order."""
 
     producer: str
     ranges: tuple[tuple[int, int], ...]
-    recent: dict[int, tuple[int, str]]
+    counted: Sequence[int]
+    ids: Sequence[str]
 
 
 class Run(msgspec.Struct, frozen=True, gc=False):
@@ -75,7 +75,7 @@ class Run(msgspec.Struct, frozen=True, gc=False):
 
 
 class Reading(Protocol):
-    """What reading a run asks of a rule; see `sidestream.applying.Rule`."""
+    """What reading a run asks of a rule; see `sidestream.decoding.Rule`."""
 
     projection: Projection
     registry: Registry
@@ -85,7 +85,8 @@ class Reading(Protocol):
 def read_run(rule: Reading, wires: Sequence[bytes]) -> Run | None:
     """Return the events of a run, or None where any of them is not regular. Never raises."""
     try:
-        b"\n".join(wires).decode()  # msgspec would pass bytes that are no UTF-8 inside `data`
+        if not all(map(bytes.isascii, wires)):
+            b"\n".join(wires).decode()  # msgspec would pass bytes that are no UTF-8 inside `data`
         envelopes = [_decode(wire) for wire in wires]
         numbers = _numbers(envelopes)
         if numbers is None:
@@ -105,13 +106,17 @@ def _events(rule: Reading, envelopes: Sequence[Envelope]) -> tuple[Sequence[Enve
     """Return the envelopes that the rule handles, and their data as it wants them."""
     if not rule.handled:
         return envelopes, [envelope.data for envelope in envelopes]
-    kinds = {(envelope.type, envelope.dataschema) for envelope in envelopes}
-    handled = [envelope for envelope in envelopes if envelope.type in rule.handled] if len(kinds) > 1 else envelopes
-    if len(kinds) > 1:
+    if not _all_one([envelope.type for envelope in envelopes]) or not _all_one([envelope.dataschema for envelope in envelopes]):
+        handled = [envelope for envelope in envelopes if envelope.type in rule.handled]
         return handled, [rule.registry.read(envelope) for envelope in handled]
     if envelopes[0].type not in rule.handled:
         return (), ()
     return envelopes, rule.registry.read_alike(envelopes)
+
+
+def _all_one(values: Sequence[object]) -> bool:
+    """Return whether all are equal; cheaper than a set of them."""
+    return values.count(values[0]) == len(values)
 
 
 # ── numbers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -126,29 +131,30 @@ def _numbers(envelopes: Sequence[_Regular]) -> list[Numbers] | None:
     counted = list(map(int, texts))
     if min(counted) < 1 or max(counted) > MAX_NUMBER:
         return None
-    producers = {envelope.producer for envelope in envelopes}
-    if len(producers) == 1:
-        found = [_numbers_of(producers.pop(), counted, envelopes)]
-    else:
-        found = [_numbers_of(producer, *_of(producer, counted, envelopes)) for producer in sorted(producers)]
+    ids = [envelope.id for envelope in envelopes]
+    by = [envelope.producer for envelope in envelopes]
+    if _all_one(by):
+        return _in_one([_numbers_of(by[0], counted, ids)])
+    return _in_one([_numbers_of(producer, *_of(producer, by, counted, ids)) for producer in sorted(set(by))])
+
+
+def _in_one(found: Sequence[Numbers | None]) -> list[Numbers] | None:
     return None if None in found else [numbers for numbers in found if numbers is not None]
 
 
-def _of(producer: str, counted: Sequence[int], envelopes: Sequence[_Regular]) -> tuple[list[int], list[_Regular]]:
-    own = [at for at, envelope in enumerate(envelopes) if envelope.producer == producer]
-    return [counted[at] for at in own], [envelopes[at] for at in own]
+def _of(producer: str, by: Sequence[str], counted: Sequence[int], ids: Sequence[str]) -> tuple[list[int], list[str]]:
+    own = [at for at, one in enumerate(by) if one == producer]
+    return [counted[at] for at in own], [ids[at] for at in own]
 
 
-def _numbers_of(producer: str, counted: Sequence[int], envelopes: Sequence[_Regular]) -> Numbers | None:
+def _numbers_of(producer: str, counted: list[int], ids: Sequence[str]) -> Numbers | None:
+    low, high = counted[0], counted[-1]
+    if counted == list(range(low, high + 1)[: len(counted) + 1]):  # the normal case: one after another
+        return Numbers(producer, ((low, high),), counted, ids)
     ascending = sorted(counted)
-    low, high = ascending[0], ascending[-1]
-    if high - low + 1 == len(counted) and len(set(counted)) == len(counted):
-        ranges: tuple[tuple[int, int], ...] = ((low, high),)
-    elif len(set(counted)) == len(counted):
-        ranges = tuple(_ranges(ascending))
-    else:
+    if any(before == number for before, number in pairwise(ascending)):
         return None
-    return Numbers(producer, ranges, _recent(counted, envelopes))
+    return Numbers(producer, tuple(_ranges(ascending)), counted, ids)
 
 
 def _ranges(ascending: Sequence[int]) -> Iterable[tuple[int, int]]:
@@ -158,13 +164,3 @@ def _ranges(ascending: Sequence[int]) -> Iterable[tuple[int, int]]:
             yield begin, before
             begin = number
     yield begin, ascending[-1]
-
-
-def _recent(counted: Sequence[int], envelopes: Sequence[Envelope]) -> dict[int, tuple[int, str]]:
-    """Return what is left of noting each id in log order under its number modulo RECENT_IDS: the last one of each."""
-    recent: dict[int, tuple[int, str]] = {}
-    for number, envelope in zip(reversed(counted), reversed(envelopes), strict=True):
-        recent.setdefault(number % RECENT_IDS, (number, envelope.id))
-        if len(recent) == RECENT_IDS:
-            break
-    return recent

@@ -19,14 +19,29 @@ class Settings(BaseSettings):
     app_port: int = Field(default=8000, validation_alias="APP_PORT", ge=0, le=65535)
     dapr_http_port: int = Field(default=3500, validation_alias="DAPR_HTTP_PORT", ge=1, le=65535)
     dapr_grpc_port: int = Field(default=50001, validation_alias="DAPR_GRPC_PORT", ge=1, le=65535)
-    dapr_api_token: str = Field(default="", validation_alias="DAPR_API_TOKEN", description="what the sidecar asks of us")
-    app_api_token: str = Field(default="", validation_alias="APP_API_TOKEN", description="what we ask of the sidecar")
+    dapr_api_token: str = Field(default="", repr=False, validation_alias="DAPR_API_TOKEN", description="what the sidecar asks of us")
+    app_api_token: str = Field(default="", repr=False, validation_alias="APP_API_TOKEN", description="what we ask of the sidecar")
     host: str = Field(default="127.0.0.1", validation_alias="SIDESTREAM_HOST", description="address the app listens on")
     components: Path = Field(default=Path("components"), validation_alias="SIDESTREAM_COMPONENTS", description="folder of Dapr resources")
     pubsub: str = Field(default="pubsub", validation_alias="SIDESTREAM_PUBSUB", description="name of the pub/sub component")
     data: Path = Field(default=Path(".sidestream/data"), validation_alias="SIDESTREAM_DATA", description="folder of stores and read models")
     database_url: str = Field(
-        default="", validation_alias="SIDESTREAM_DATABASE_URL", description="postgresql://… for read models; empty: SQLite files"
+        default="",
+        repr=False,
+        validation_alias="SIDESTREAM_DATABASE_URL",
+        description="postgresql://… for read models; empty: SQLite files",
+    )
+    store_url: str = Field(
+        default="",
+        repr=False,
+        validation_alias="SIDESTREAM_STORE_URL",
+        description="postgresql://… for event stores, which then serve several processes of a service; empty: SQLite files",
+    )
+    answer_days: float = Field(
+        default=30.0,
+        validation_alias="SIDESTREAM_ANSWER_DAYS",
+        gt=0,
+        description="how long the answer under an Idempotency-Key is kept",
     )
     follow: Literal["log", "inbox"] = Field(
         default="log",

@@ -10,7 +10,10 @@ from typing import Literal
 import yaml
 
 from sidestream.launcher.broker import Broker
+from sidestream.launcher.network import free_ports
+from sidestream.launcher.parts import APP_IS_HEALTHY, Part
 from sidestream.launcher.plan import Wishes
+from sidestream.launcher.process import Program
 from sidestream.launcher.settings import LauncherSettings
 from sidestream.launcher.system import System
 
@@ -21,7 +24,7 @@ TWO_APPS = REPOSITORY / "tests" / "apps" / "dapr.yaml"
 @asynccontextmanager
 async def running_broker(folder: Path) -> AsyncIterator[Broker]:
     """An embedded broker with its append-only file below `folder`; kill, pause and start it as you like."""
-    broker = Broker.prepare(folder, "everysec", on_line=lambda line: None)
+    broker = Broker.prepare(folder, "always", on_line=lambda line: None)
     try:
         await broker.start()
         await broker.ready()
@@ -37,12 +40,13 @@ async def running_system(
     *,
     leave_out: tuple[str, ...] = (),
     environment: Mapping[str, str] | None = None,
-    appendfsync: Literal["everysec", "always"] = "everysec",
+    guarded: bool = True,
+    tokens: Literal["on", "off"] = "on",
 ) -> AsyncIterator[System]:
-    """Everything in a run file, healthy, on free ports."""
-    wishes = Wishes(leave_out=leave_out, free_ports=True, environment=environment or {})
+    """Everything in a run file, healthy, on free ports, as strictly as it can be; unguarded where a test publishes as anybody."""
+    wishes = Wishes(leave_out=leave_out, free_ports=True, environment=environment or {}, guarded=guarded)
     # Never somebody else's broker, whatever the environment names.
-    settings = LauncherSettings(broker="", appendfsync=appendfsync)
+    settings = LauncherSettings(broker="", tokens=tokens)
     async with System.start(run_file, folder=folder, wishes=wishes, settings=settings) as system:
         yield system
 
@@ -55,8 +59,23 @@ async def running_sidecar(folder: Path, app: str = "tested") -> AsyncIterator[Sy
     folder.mkdir(parents=True, exist_ok=True)
     run_file = folder / "dapr.yaml"
     run_file.write_text(yaml.safe_dump({"version": 1, "common": common, "apps": [{**entry, "metricsPort": 4}]}))
-    async with running_system(folder, run_file, leave_out=(app,)) as system:
+    async with running_system(folder, run_file, leave_out=(app,), guarded=False) as system:
         yield system
+
+
+@asynccontextmanager
+async def replica_of(system: System, app: str, environment: Mapping[str, str] | None = None) -> AsyncIterator[Part]:
+    """A second process of an app, as somebody starts it by hand: the same environment and sidecar, another port; nobody rings it."""
+    first, port = system[app].app.program, free_ports(1)[0]
+    own = {**first.environment, "APP_PORT": str(port), **(environment or {})}
+    program = Program(f"{app}/2", first.command, first.folder, own, secrets=first.secrets)
+    part = Part(program, port, system.log.sink(app, program.name))
+    try:
+        await part.start()
+        await part.ready(APP_IS_HEALTHY)
+        yield part
+    finally:
+        await part.stop()
 
 
 async def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> None:

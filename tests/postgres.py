@@ -3,9 +3,10 @@
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from signal import Signals
 from typing import Any
 
 import psycopg
@@ -42,6 +43,22 @@ class Postgres:
     def start(self) -> None:
         """Start it again, and wait until it has recovered."""
         self._server.ensure_postgres_running()
+
+    def pause(self) -> None:
+        """Freeze every process of it (SIGSTOP): connections stay open and nobody answers."""
+        self._signal("SIGSTOP")
+
+    def resume(self) -> None:
+        """Let it go on (SIGCONT)."""
+        self._signal("SIGCONT")
+
+    def _signal(self, name: str) -> None:
+        import psutil  # type: ignore[import-untyped]  # carries no types
+
+        first = psutil.Process(int((Path(self._server.pgdata) / "postmaster.pid").read_text().split()[0]))
+        for process in (first, *first.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(Signals[name])
 
     def _execute(self, statement: str) -> None:
         with psycopg.connect(self.url, autocommit=True) as connection:

@@ -1,7 +1,6 @@
 """The doors of the assets service: scans and tags."""
 
 import re
-from collections.abc import Callable, Iterable
 from typing import Annotated, Final
 
 import msgspec
@@ -13,9 +12,11 @@ from services.assets.inventory import ScanState
 from services.assets.ledger import Ledger
 from services.assets.roots import AllowedRoots, NoDirectory, OutsideOfRoots
 from services.assets.scanning import Scanner, ScanRunning
-from services.assets.tagging import Asset, Tagged, Tagger, UnknownAsset, tag, untag
-from sidestream.event import decode_event
-from sidestream.web.consistency import tell_consistency, tells_consistency
+from services.assets.tagging import Asset, Tag, TagCommand, Untag
+from sidestream.errors import UnknownAggregate
+from sidestream.repository import Decided, Repository
+from sidestream.web.commands import Asked, Commanded, Commands, Reply, command_responses
+from sidestream.web.consistency import tell_consistency
 from sidestream.web.openapi import problems
 from sidestream.web.paging import PageQuery, decode_cursor, encode_cursor, forged_cursor, link_next
 from sidestream.web.problems import ProblemError
@@ -30,7 +31,8 @@ class AssetsDesk(msgspec.Struct, frozen=True):
     roots: AllowedRoots
     scanner: Scanner
     ledger: Ledger
-    tagger: Tagger
+    assets: Repository[Asset, TagCommand, AssetEvent]
+    commands: Commands
 
 
 def _desk(request: Request) -> AssetsDesk:
@@ -149,7 +151,7 @@ class TagAnswer(BaseModel):
     tag: str
     changed: bool = Field(description="false: it was so already, and nothing was recorded")
     version: int = Field(description="the version of the asset's stream")
-    consistency: list[Place]
+    consistency: list[Place] = Field(description="the event that made it so, or the newest one where nothing changed")
 
 
 # ── scans ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -213,39 +215,23 @@ def show_scan(scan: str, desk: Desk) -> ScanAnswer:
 # ── tags ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@router.put("/assets/{asset}/tags/{word}", responses=problems(404, 409) | tells_consistency(200))
-def give_tag(asset: str, word: TagWord, desk: Desk, response: Response) -> TagAnswer:
+@router.put("/assets/{asset}/tags/{word}", response_model=TagAnswer, responses=command_responses(200, 404))
+def give_tag(asset: str, word: TagWord, desk: Desk, said: Commanded) -> Response:
     """Give an asset a tag; again is the same."""
-    return _carry_out(desk, asset, tag, word, response)
+    return _carry_out(desk, asset, Tag(word), said)
 
 
-@router.delete("/assets/{asset}/tags/{word}", responses=problems(404, 409) | tells_consistency(200))
-def take_tag(asset: str, word: TagWord, desk: Desk, response: Response) -> TagAnswer:
+@router.delete("/assets/{asset}/tags/{word}", response_model=TagAnswer, responses=command_responses(200, 404))
+def take_tag(asset: str, word: TagWord, desk: Desk, said: Commanded) -> Response:
     """Take a tag away; again is the same."""
-    return _carry_out(desk, asset, untag, word, response)
+    return _carry_out(desk, asset, Untag(word), said)
 
 
-Decide = Callable[[Asset, str], Iterable[AssetEvent]]
-
-
-def _carry_out(desk: AssetsDesk, asset: str, decide: Decide, word: str, response: Response) -> TagAnswer:
+def _carry_out(desk: AssetsDesk, asset: str, command: TagCommand, said: Asked) -> Response:
     if not _UUID.fullmatch(asset):
-        raise _unknown(asset)
-    try:
-        tagged = desk.tagger.carry_out(asset, decide, word)
-    except UnknownAsset:
-        raise _unknown(asset) from None
-    answer = _answer(asset, word, tagged)
-    tell_consistency(response, answer.consistency)
-    return answer
+        raise UnknownAggregate("no-such-asset", f"{asset[:80]}: there is no such asset, or it was deleted.")
 
+    def reply(decided: Decided[Asset]) -> Reply:
+        return Reply(200, {"asset": asset, "tag": command.word, "changed": decided.changed, "version": decided.version})
 
-def _unknown(asset: str) -> ProblemError:
-    return ProblemError(404, f"{asset[:80]}: there is no such asset, or it was deleted.", code="no-such-asset")
-
-
-def _answer(asset: str, word: str, tagged: Tagged) -> TagAnswer:
-    newest = tagged.newest
-    producer = decode_event(newest.wire).producer or ""
-    place = Place(topic=newest.topic, producer=producer, sequence=newest.sequence)
-    return TagAnswer(asset=asset, tag=word, changed=tagged.changed, version=newest.version or 0, consistency=[place])
+    return desk.commands.carry_out(desk.assets, asset, command, said, reply)

@@ -13,14 +13,17 @@ from services.assets.ledger import Ledger
 from services.assets.recording import Recorder
 from services.assets.roots import AllowedRoots, RootSettings
 from services.assets.scanning import Scanner
-from services.assets.tagging import Tagger
+from services.assets.tagging import ASSET
 from sidestream.backbone import Backbone, MemoryBackbone
+from sidestream.identifiers import new_id, now
 from sidestream.ports import EventStore
-from sidestream.relay import Relay
+from sidestream.repository import Repository
 from sidestream.settings import Settings
 from sidestream.web.app import new_app
+from sidestream.web.commands import Commands
+from sidestream.writing import writing
 
-NAME = "assets"
+NAME = STORE = "assets"
 
 
 def create_app(settings: Settings, backbone: Backbone) -> FastAPI:
@@ -30,19 +33,17 @@ def create_app(settings: Settings, backbone: Backbone) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        store = await run_in_threadpool(backbone.event_store, NAME)
-        stores[:] = [store]
-        publisher = backbone.publisher()
-        async with Relay(store, publisher, sweep_seconds=settings.sweep_seconds) as relay:
-            language = registry()
+        language = registry()
+        async with writing(backbone, STORE, language.topics, settings) as parts:
+            store, ring = parts.store, parts.relay.ring
+            stores[:] = [store]
             ledger = Ledger(store, language)
-            scanner = Scanner(Recorder(store, language, relay.ring), ledger, _scan_lock(settings, backbone))
+            scanner = Scanner(Recorder(store, language, ring), ledger, _scan_lock(settings, backbone))
             await run_in_threadpool(scanner.close_interrupted)
-            app.state.desk = AssetsDesk(roots, scanner, ledger, Tagger(store, language, relay.ring))
+            assets = Repository(ASSET, store, language, ring=ring, new_id=new_id, now=now)
+            app.state.desk = AssetsDesk(roots, scanner, ledger, assets, Commands(store))
             yield
             await run_in_threadpool(scanner.stop)
-        await publisher.close()
-        store.close()
 
     app = new_app(
         NAME,
@@ -50,6 +51,7 @@ def create_app(settings: Settings, backbone: Backbone) -> FastAPI:
         description="Scans directories and tells what has happened to their files; gives tags to them.",
         lifespan=lifespan,
         checks={"event store": lambda: [store.topics() for store in stores]},
+        language=registry(),
     )
     app.include_router(router)
     return app

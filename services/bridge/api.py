@@ -12,10 +12,12 @@ from events.bridge import CATEGORY
 from services.bridge.cloudevents import is_rfc3339, read_binary, read_plain, read_structured
 from services.bridge.recent import Wanted, look_back
 from services.bridge.recording import Conflicts, Recorded, Recorder
+from sidestream.causation import Cause
 from sidestream.errors import InvalidEvent
 from sidestream.event import BATCH_CONTENT_TYPE, CONTENT_TYPE, MAX_EVENT_BYTES, NewEvent, decode_event
 from sidestream.identifiers import new_id, now
 from sidestream.ports import EventLog
+from sidestream.web.commands import CORRELATION, Caused
 from sidestream.web.openapi import problems
 from sidestream.web.problems import ProblemError
 
@@ -66,8 +68,11 @@ _BODY: Final = {
 
 
 @router.post("/events", status_code=202, openapi_extra=_BODY, responses=problems(409, 413, 415))
-async def take_events(request: Request, desk: Desk) -> Response:
+async def take_events(request: Request, desk: Desk, cause: Caused) -> Response:
     """Take one event or a batch. Answered when it is stored; sent again it is the same success and doubles nothing.
+
+    So a repeat needs no Idempotency-Key: an event is known by its source and id. What an event does not say of its
+    conversation is taken from the headers of the request; nothing is made up for it.
 
     Binary mode takes any content type: the attributes stand in `ce-` headers, percent-encoded.
     """
@@ -75,10 +80,26 @@ async def take_events(request: Request, desk: Desk) -> Response:
     content_type = request.headers.get("content-type", "")
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == BATCH_CONTENT_TYPE:
-        return await run_in_threadpool(_take_batch, desk, body)
+        return await run_in_threadpool(_take_batch, desk, body, _told(request, cause))
     if len(body) > MAX_EVENT_BYTES:
         raise ProblemError(413, f"Expected an event of at most {MAX_EVENT_BYTES} bytes, found {len(body)}.", code="too-large")
-    return await run_in_threadpool(_take_one, desk, _reader(request, media_type, content_type, body))
+    return await run_in_threadpool(_take_one, desk, _reader(request, media_type, content_type, body), _told(request, cause))
+
+
+def _told(request: Request, cause: Cause) -> Cause:
+    """Return what the client itself said; an id that was made for this request is left out."""
+    said = CORRELATION in request.headers or cause.traceparent
+    return cause if said else msgspec.structs.replace(cause, correlation_id=None)
+
+
+def _joined(event: NewEvent, cause: Cause) -> NewEvent:
+    """Let an event belong to the conversation of the request, as far as it does not name one itself."""
+    return msgspec.structs.replace(
+        event,
+        correlationid=event.correlationid or cause.correlation_id,
+        causationid=event.causationid or cause.causation_id,
+        traceparent=event.traceparent or cause.traceparent,
+    )
 
 
 def _reader(request: Request, media_type: str, content_type: str, body: bytes) -> Callable[[], NewEvent]:
@@ -95,9 +116,9 @@ def _reader(request: Request, media_type: str, content_type: str, body: bytes) -
     raise ProblemError(415, f"{_FORMS}; found {media_type[:80] or 'no content type'} without ce- headers.")
 
 
-def _take_one(desk: BridgeDesk, read: Callable[[], NewEvent]) -> Response:
+def _take_one(desk: BridgeDesk, read: Callable[[], NewEvent], cause: Cause) -> Response:
     try:
-        (recorded,) = desk.recorder.record([read()])
+        (recorded,) = desk.recorder.record([_joined(read(), cause)])
     except Conflicts as conflicts:
         raise ProblemError(409, conflicts.reasons.get(0, str(conflicts)), code="event-conflict") from None
     return _answer(_described(recorded))
@@ -115,8 +136,8 @@ def _described(recorded: Recorded) -> dict[str, Any]:
     }
 
 
-def _take_batch(desk: BridgeDesk, body: bytes) -> Response:
-    events = _read_batch(body)
+def _take_batch(desk: BridgeDesk, body: bytes, cause: Cause) -> Response:
+    events = [_joined(event, cause) for event in _read_batch(body)]
     try:
         recorded = desk.recorder.record(events)
     except Conflicts as conflicts:

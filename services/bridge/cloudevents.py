@@ -18,6 +18,7 @@ import msgspec
 from events.bridge import CATEGORY
 from sidestream.errors import InvalidEvent
 from sidestream.event import MAX_EVENT_BYTES, MAX_NUMBER, RESERVED, Counted, NewEvent, attribute_problem, check_extensions, encode_event
+from sidestream.replaying import REPLAYED, says_replayed
 
 Attributes = dict[str, Any]
 
@@ -254,6 +255,8 @@ def _extensions(attributes: Attributes) -> Mapping[str, str | int | bool]:
     if len(attributes) == len(attributes.keys() & _TEXT):
         return {}
     found = {name: value for name, value in attributes.items() if name not in _TEXT}
+    if says_replayed(found.get(REPLAYED)):
+        raise InvalidEvent("replayed: expected a new event, found one that is recorded already and only handed over again. Leave it out.")
     for name in RESERVED & found.keys():
         found.setdefault(f"origin{name}", found.pop(name))  # an event that was bridged before keeps its first origin
     return check_extensions(found)

@@ -1,7 +1,5 @@
 """Stores what came in, once: an event is known by its source and id, and one append is one transaction."""
 
-import threading
-import time
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -13,10 +11,6 @@ from sidestream.ports import Append, EventStore, StoredEvent
 _NEVER = 2**62
 """A version that no stream has."""
 _PROBE = "external-probe"
-
-
-def _milliseconds() -> int:
-    return time.time_ns() // 1_000_000
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -41,10 +35,9 @@ class Conflicts(Exception):
 class Recorder:
     """Appends events of strangers as facts, and tells the relay. Safe to call from threads."""
 
-    def __init__(self, store: EventStore, ring: Callable[[], None], clock_ms: Callable[[], int] = _milliseconds) -> None:
+    def __init__(self, store: EventStore, ring: Callable[[], None]) -> None:
         self._store = store
         self._ring = ring
-        self._novelty = _Novelty(clock_ms)
 
     def record(self, events: Sequence[NewEvent]) -> list[Recorded]:
         """Store all events, or none, and return where each stands.
@@ -54,20 +47,12 @@ class Recorder:
         """
         if not events:
             return []
-        if _contradictions(events):
-            raise self._conflicts(events)
-        attempt = self._novelty.begin()
         try:
             stored = self._store.append([Append(None, tuple(events))])
         except EventConflict:
-            self._novelty.end(attempt, ())
             raise self._conflicts(events) from None
-        except BaseException:
-            self._novelty.end(attempt, ())
-            raise
-        fresh = self._novelty.end(attempt, stored)
         self._ring()
-        return _recorded(stored, fresh)
+        return [Recorded(event, duplicate=event.repeated) for event in stored]
 
     def _conflicts(self, events: Sequence[NewEvent]) -> Conflicts:
         """Ask for each event whether it alone contradicts what is stored, then whether the others contradict each other."""
@@ -105,43 +90,3 @@ def _contradictions(events: Sequence[NewEvent]) -> dict[int, str]:
         if at != index and events[at].content_digest() != event.content_digest():
             found[index] = f"event {event.id} of {event.source} stands in this batch already with other content. Give one an id of its own."
     return found
-
-
-def _recorded(stored: Sequence[StoredEvent], fresh: set[int]) -> list[Recorded]:
-    """Tell new events from repeats; of an event that came twice at once the first is the new one."""
-    recorded = []
-    for event in stored:
-        recorded.append(Recorded(event, duplicate=event.position not in fresh))
-        fresh.discard(event.position)
-    return recorded
-
-
-class _Novelty:
-    """Tells which positions an append has made, and which it found made already.
-
-    What this process returned before is old; what another process wrote before this append began is old by its time.
-    """
-
-    def __init__(self, clock_ms: Callable[[], int]) -> None:
-        self._lock = threading.Lock()
-        self._clock_ms = clock_ms
-        self._highest = 0
-        self._attempts: dict[object, tuple[int, int]] = {}
-        self._claimed: set[int] = set()
-
-    def begin(self) -> object:
-        """Note that an append begins; return what `end` wants to know it by."""
-        attempt = object()
-        with self._lock:
-            self._attempts[attempt] = (self._highest, self._clock_ms())
-        return attempt
-
-    def end(self, attempt: object, stored: Sequence[StoredEvent]) -> set[int]:
-        """Return the positions that are new, each to one attempt only."""
-        with self._lock:
-            floor, began_ms = self._attempts.pop(attempt)
-            fresh = {event.position for event in stored if event.position > floor and event.recorded_ms >= began_ms} - self._claimed
-            self._highest = max(self._highest, *fresh) if fresh else self._highest
-            lowest = min((floor for floor, _ in self._attempts.values()), default=self._highest)
-            self._claimed = {position for position in self._claimed | fresh if position > lowest}
-            return fresh

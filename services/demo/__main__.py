@@ -18,7 +18,7 @@ async def demonstrate(console: Console, doors: Doors) -> int:
             played = await play(doors, script, trees(), lambda text: console.print(text, markup=False, soft_wrap=True))
             seconds = await catch_up(doors, script, played)
             console.print(f"Everything was in the read models {seconds:.1f} s after the last event went in.")
-            await show(console, doors, script)
+            await show(console, doors, script, played)
     except DemoFailed as failure:
         console.print(f"demo: {failure}", markup=False, style="red", soft_wrap=True)
         return 1

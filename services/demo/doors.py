@@ -13,9 +13,11 @@ _DEFAULTS: Final = {
     "votes": "http://127.0.0.1:8101",
     "assets": "http://127.0.0.1:8102",
     "bridge": "http://127.0.0.1:8103",
+    "orders": "http://127.0.0.1:8104",
     "tally": "http://127.0.0.1:8201",
     "asset_catalog": "http://127.0.0.1:8202",
     "activity": "http://127.0.0.1:8203",
+    "order_book": "http://127.0.0.1:8204",
 }
 """Where dapr.yaml puts the apps."""
 _LATER: Final = frozenset({409, 503})
@@ -49,9 +51,10 @@ class Doors:
         """Return the JSON of an answer; raises DemoFailed."""
         return (await self.request("GET", app, path, params=params)).json()
 
-    async def post(self, app: str, path: str, body: object, content_type: str = "application/json") -> httpx.Response:
-        """Post JSON and return the answer; raises DemoFailed."""
-        return await self.request("POST", app, path, content=json.dumps(body), headers={"content-type": content_type})
+    async def post(self, app: str, path: str, body: object, content_type: str = "application/json", key: str = "") -> httpx.Response:
+        """Post JSON and return the answer; with a key a repeat is done once. Raises DemoFailed."""
+        headers = {"content-type": content_type} | ({"idempotency-key": key} if key else {})
+        return await self.request("POST", app, path, content=json.dumps(body), headers=headers)
 
     async def request(self, method: str, app: str, path: str, **arguments: Any) -> httpx.Response:
         """Ask, and ask again for a while where the answer is to come later.

@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from services.demo.doors import DemoFailed, Doors
+from services.demo.orders import PlannedOrder, expected_states, found_states, plan_orders, play_orders
 from services.demo.script import EVENTS_OF_A_STRANGER, Script, Vote
 
 CALLERS: Final = 16
@@ -21,12 +22,13 @@ _LOOK_SECONDS: Final = 0.2
 
 
 class Played(msgspec.Struct):
-    """What was done: the scans as they ended, and how many votes and events of strangers went in."""
+    """What was done: the scans as they ended, how many votes and events of strangers went in, and the orders by their ids."""
 
     scans: list[dict[str, Any]]
     votes: int
     vote_seconds: float
     strangers: dict[str, Any]
+    orders: dict[str, PlannedOrder]
 
 
 def trees() -> list[tuple[Path, Sequence[str]]]:
@@ -35,11 +37,14 @@ def trees() -> list[tuple[Path, Sequence[str]]]:
 
 
 async def play(doors: Doors, script: Script, directories: Sequence[tuple[Path, Sequence[str]]], say: Callable[[str], object]) -> Played:
-    """Scan, vote, and send a stranger's events.
+    """Order, scan, vote, and send a stranger's events.
 
     Raises:
         DemoFailed: an app is away or refuses, or a scan fails.
     """
+    begin = time.monotonic()
+    orders = await play_orders(doors, plan_orders())
+    say(f"Placed, paid and cancelled {len(orders)} orders in {time.monotonic() - begin:.1f} s; nobody asked for a shipment.")
     scans = [await scan(doors, directory, exclude, say) for directory, exclude in directories]
     begin = time.monotonic()
     for votes in (script.first, script.second):  # a second thought comes after the first vote was answered
@@ -47,7 +52,7 @@ async def play(doors: Doors, script: Script, directories: Sequence[tuple[Path, S
     seconds = time.monotonic() - begin
     say(f"Cast {len(script.first) + len(script.second)} votes in {seconds:.1f} s, {len(script.second)} of them by people who had voted.")
     answer = await doors.post("bridge", "/events", EVENTS_OF_A_STRANGER, "application/cloudevents-batch+json")
-    return Played(scans, len(script.first) + len(script.second), seconds, answer.json())
+    return Played(scans, len(script.first) + len(script.second), seconds, answer.json(), orders)
 
 
 async def scan(doors: Doors, directory: Path, exclude: Sequence[str], say: Callable[[str], object]) -> dict[str, Any]:
@@ -95,6 +100,7 @@ async def catch_up(doors: Doors, script: Script, played: Played) -> float:
     begin = time.monotonic()
     conditions: list[tuple[str, Callable[[], Awaitable[bool]]]] = [
         ("tally", lambda: _tally_is_there(doors, script)),
+        ("order_book", lambda: _orders_are_there(doors, played.orders)),
         ("asset_catalog", lambda: _catalogue_is_there(doors, sum(map(files_in, played.scans)))),
     ]
     if played.strangers["stored"]:  # in a later run they are old, and newer events may have taken their place
@@ -116,6 +122,10 @@ async def _until(name: str, condition: Callable[[], Awaitable[bool]]) -> None:
 async def _tally_is_there(doors: Doors, script: Script) -> bool:
     found = {line["poll"]: line["votes"] for line in (await doors.get("tally", "/polls", limit=1000))["polls"]}
     return all(found.get(poll, 0) >= counts.total() for poll, counts in script.expected().items())
+
+
+async def _orders_are_there(doors: Doors, orders: dict[str, PlannedOrder]) -> bool:
+    return await found_states(doors, orders) == expected_states(tuple(orders.values()))
 
 
 async def _catalogue_is_there(doors: Doors, files: int) -> bool:

@@ -9,6 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from services.demo.doors import Doors
+from services.demo.orders import expected_states, found_states
+from services.demo.playing import Played
 from services.demo.script import Script
 
 _LINES: Final = 8
@@ -21,9 +23,11 @@ def open_console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=_WIDTH, highlight=False)
 
 
-async def show(console: Console, doors: Doors, script: Script) -> bool:
-    """Print all tables; return whether the tally is what was worked out without it."""
+async def show(console: Console, doors: Doors, script: Script, played: Played) -> bool:
+    """Print all tables; return whether tally and orders are what was worked out without them."""
     right = await _show_tally(console, doors, script)
+    right = await _show_orders(console, doors, played) and right
+    await _show_revenue(console, doors)
     await _show_catalogue(console, doors)
     await _show_duplicates(console, doors)
     await _show_activity(console, doors)
@@ -42,6 +46,23 @@ async def _show_tally(console: Console, doors: Doors, script: Script) -> bool:
     if not right:
         console.print("The tally differs from what this script expects: somebody else has voted in these polls, or it is wrong.")
     return right
+
+
+async def _show_orders(console: Console, doors: Doors, played: Played) -> bool:
+    title = "Order book: what became of the orders (whoever paid was shipped to, exactly once)"
+    table = _table(console, title, "state", "orders>", "expected>")
+    found, expected = await found_states(doors, played.orders), expected_states(tuple(played.orders.values()))
+    for state in sorted(found.keys() | expected.keys()):
+        _add(table, state, f"{found[state]:,}", f"{expected[state]:,}")
+    console.print(table)
+    return found == expected
+
+
+async def _show_revenue(console: Console, doors: Doors) -> None:
+    table = _table(console, "Order book: revenue per day, everybody's orders", "day (UTC)", "orders>", "revenue>", "currency")
+    for line in (await doors.get("order_book", "/revenue", limit=_LINES))["revenue"]:
+        _add(table, line["day"], f"{line['orders']:,}", f"{line['amount_minor'] / 100:,.2f}", line["currency"])
+    console.print(table)
 
 
 async def _show_catalogue(console: Console, doors: Doors) -> None:

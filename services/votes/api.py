@@ -4,7 +4,7 @@ import re
 from typing import Annotated, Final, Protocol
 
 import msgspec
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from events.votes import VoteCast
@@ -13,10 +13,10 @@ from sidestream.event import NewEvent
 from sidestream.identifiers import new_id, now
 from sidestream.publishing import Published
 from sidestream.registry import Registry
+from sidestream.web.commands import CORRELATION, Caused
 from sidestream.web.consistency import tell_consistency, tells_consistency
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_TRACEPARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class Publishing(Protocol):
@@ -85,13 +85,17 @@ async def cast_vote(
     vote: Vote,
     desk: Annotated[VotesDesk, Depends(_desk)],
     response: Response,
-    traceparent: Annotated[str | None, Header(include_in_schema=False)] = None,
+    cause: Caused,
 ) -> Accepted:
-    """Cast a vote. Answered when it stands in the log; one vote per poll and voter counts, whoever sends more."""
-    trace = traceparent if traceparent and _TRACEPARENT.fullmatch(traceparent) else None
-    event = cast(desk.registry, VoteCast(vote.poll, vote.option, vote.voter), event_id=new_id(), time=now(), traceparent=trace)
+    """Cast a vote. Answered when it stands in the log; one vote per poll and voter counts, whoever sends more.
+
+    So a repeat needs no Idempotency-Key, and the header does nothing here: a fact is published at once, and nothing is
+    stored beside it that could remember an answer.
+    """
+    event = cast(desk.registry, VoteCast(vote.poll, vote.option, vote.voter), event_id=new_id(), time=now(), cause=cause)
     place = await desk.publisher.publish(event)
     tell_consistency(response, [place])
+    response.headers[CORRELATION] = cause.correlation_id or ""
     return Accepted(
         id=event.id,
         subject=event.subject or "",

@@ -25,6 +25,7 @@ def create_app(settings: Settings, backbone: Backbone) -> FastAPI:
         await publisher.close()
         await way_out.close()
 
-    app = new_app("votes", settings, description="Takes votes and publishes them: one fact each.", lifespan=lifespan)
+    description = "Takes votes and publishes them: one fact each."
+    app = new_app("votes", settings, description=description, lifespan=lifespan, language=registry())
     app.include_router(router)
     return app

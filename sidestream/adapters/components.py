@@ -7,7 +7,7 @@ What daprd would only warn about is an error here: a log that nobody reads must 
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import yaml
@@ -15,6 +15,9 @@ import yaml
 from sidestream.adapters.secret_stores import Secrets, environment_value
 from sidestream.errors import ConfigurationError
 from sidestream.ports import EventLog
+
+if TYPE_CHECKING:
+    from sidestream.adapters.redis_log import RedisAddress
 
 _KIND: Final = "Component"
 
@@ -26,6 +29,7 @@ class Component(msgspec.Struct, frozen=True):
         items: its metadata, each as in the file: name and value, envRef or secretKeyRef.
         secret_store: the component that keeps its secrets, empty when it has none.
         file: where it stands.
+        scopes: the apps whose sidecars load it; empty: every app's.
     """
 
     name: str
@@ -33,6 +37,7 @@ class Component(msgspec.Struct, frozen=True):
     items: tuple[Mapping[str, Any], ...]
     secret_store: str
     file: Path
+    scopes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"component {self.name!r} ({self.file})"
@@ -48,17 +53,16 @@ def open_log(folder: Path, pubsub: str) -> EventLog:
     Raises:
         ConfigurationError: the folder, the component or a secret is missing or contradicts itself, or its broker has no reader.
     """
-    components = read_components(folder)
-    component = _only(components, pubsub, folder)
+    component = named(read_components(folder), pubsub, folder)
     if not component.type.startswith("pubsub."):
         raise ConfigurationError(f"{component}: expected a pub/sub component, found type {component.type}. Name another one.")
     if component.type not in _OPEN:
         raise ConfigurationError(
             f"{component}: its log cannot be read: expected one of {', '.join(_OPEN)}, found {component.type}. "
-            "Put the folder of such a broker in force, let the app keep a log of its own with SIDESTREAM_FOLLOW=inbox (docs/inbox.md), "
-            "or run everything in one process with `sidestream up --memory`."
+            "On such a broker an app runs on the inbox log: SIDESTREAM_FOLLOW=inbox (docs/inbox.md). Or put another broker in force "
+            "with `sidestream broker use`, or run everything in one process with `sidestream up --memory`."
         )
-    return _OPEN[component.type](component, _metadata(component, components))
+    return _OPEN[component.type](component, metadata_of(component))
 
 
 def read_components(folder: Path) -> tuple[Component, ...]:
@@ -97,10 +101,14 @@ def _component(document: Mapping[str, Any], path: Path) -> Component:
     items = spec.get("metadata") or []
     if not isinstance(items, list) or not all(isinstance(item, dict) and isinstance(item.get("name"), str) for item in items):
         raise ConfigurationError(f"{path}: component {metadata['name']!r}: expected spec.metadata as a list of name and value.")
-    return Component(metadata["name"], spec["type"], tuple(items), str(auth.get("secretStore") or ""), path)
+    scopes = document.get("scopes") or []
+    if not isinstance(scopes, list) or not all(isinstance(app, str) for app in scopes):
+        raise ConfigurationError(f"{path}: component {metadata['name']!r}: expected scopes as a list of app ids. Correct it.")
+    return Component(metadata["name"], spec["type"], tuple(items), str(auth.get("secretStore") or ""), path, tuple(scopes))
 
 
-def _only(components: tuple[Component, ...], name: str, folder: Path) -> Component:
+def named(components: tuple[Component, ...], name: str, folder: Path) -> Component:
+    """Return the component of this name; raises ConfigurationError unless there is exactly one."""
     found = [component for component in components if component.name == name]
     if not found:
         names = ", ".join(sorted({component.name for component in components})) or "none"
@@ -116,12 +124,16 @@ def _only(components: tuple[Component, ...], name: str, folder: Path) -> Compone
 # ── metadata: plain, from the environment, from a secret store ───────────────────────────────────────────────────────
 
 
-def _metadata(component: Component, components: tuple[Component, ...]) -> dict[str, str]:
-    """Return the component's metadata with everything resolved. Names are in lower case, as daprd compares them."""
-    return {item["name"].lower(): _value(item, component, components) for item in component.items}
+def metadata_of(component: Component) -> dict[str, str]:
+    """Return the component's metadata with everything resolved. Names are in lower case, as daprd compares them.
+
+    Raises:
+        ConfigurationError: a secret or a variable that it names is missing.
+    """
+    return {item["name"].lower(): _value(item, component) for item in component.items}
 
 
-def _value(item: Mapping[str, Any], component: Component, components: tuple[Component, ...]) -> str:
+def _value(item: Mapping[str, Any], component: Component) -> str:
     where = f"{component}: {item['name']}"
     reference = item.get("secretKeyRef")
     if reference is None:
@@ -130,7 +142,7 @@ def _value(item: Mapping[str, Any], component: Component, components: tuple[Comp
         raise ConfigurationError(f"{where}: expected secretKeyRef with name and key, found {reference!r}.")
     if not component.secret_store:
         raise ConfigurationError(f"{where}: expected auth.secretStore to say where the secret is kept. Add it.")
-    store = _only(components, component.secret_store, component.file.parent)
+    store = named(read_components(component.file.parent), component.secret_store, component.file.parent)
     secrets = Secrets.of(store.type, {each["name"].lower(): _plain(each, str(store)) for each in store.items}, str(store))
     return secrets.value(reference["name"], str(reference.get("key") or reference["name"]), where)
 
@@ -152,28 +164,44 @@ def _plain(item: Mapping[str, Any], where: str) -> str:
 def _open_redis(component: Component, metadata: Mapping[str, str]) -> EventLog:
     from sidestream.adapters.redis_log import RedisAddress, RedisLog
 
-    for setting in ("failover", "useentraid", "clientcert"):
+    for setting in ("useentraid", "clientcert"):
         if metadata.get(setting, "").lower() not in {"", "false"}:
             raise ConfigurationError(f"{component}: {setting}: the log cannot be read this way yet. Name one server with a password.")
-    if metadata.get("redistype", "node").lower() != "node" or "," in metadata.get("redishost", ""):
-        raise ConfigurationError(f"{component}: expected one server, found a cluster; its log cannot be read yet. Name one server.")
-    host, port = _host_and_port(component, metadata)
-    return RedisLog(
-        RedisAddress(
-            host=host,
-            port=port,
-            username=metadata.get("redisusername", ""),
-            password=metadata.get("redispassword", ""),
-            database=_number(component, "redisDB", metadata.get("redisdb", ""), 0),
-            tls=_is_true(metadata.get("enabletls", "")),
-            verify=not _is_true(metadata.get("insecureskiptlsverify", "")),
-        )
+    cluster, failover = metadata.get("redistype", "node").lower() == "cluster", _is_true(metadata.get("failover", ""))
+    if "," in metadata.get("redishost", "") and not cluster and not failover:
+        raise ConfigurationError(f"{component}: expected one server, found several. Say redisType: cluster, or failover: true.")
+    places = [_host_and_port(component, {**metadata, "redishost": host}) for host in metadata.get("redishost", "").split(",")]
+    address = RedisAddress(
+        host=places[0][0],
+        port=places[0][1],
+        username=metadata.get("redisusername", ""),
+        password=metadata.get("redispassword", ""),
+        database=_number(component, "redisDB", metadata.get("redisdb", ""), 0),
+        tls=_is_true(metadata.get("enabletls", "")),
+        verify=not _is_true(metadata.get("insecureskiptlsverify", "")),
     )
+    return _moving(component, metadata, address, places, cluster=cluster) if cluster or failover else RedisLog(address)
+
+
+def _moving(
+    component: Component, metadata: Mapping[str, str], address: "RedisAddress", places: list[tuple[str, int]], *, cluster: bool
+) -> EventLog:
+    from sidestream.adapters.redis_servers import ClusterServers, MovingRedisLog, SentinelServers, asking_options
+
+    if cluster:
+        return MovingRedisLog(address, ClusterServers(places, asking_options(address, address.username, address.password)))
+    master = metadata.get("sentinelmastername", "")
+    if not master:
+        raise ConfigurationError(f"{component}: failover: expected sentinelMasterName, found none. Add it.")
+    options = asking_options(address, metadata.get("sentinelusername", ""), metadata.get("sentinelpassword", ""))
+    return MovingRedisLog(address, SentinelServers(places, master, options))
 
 
 def _host_and_port(component: Component, metadata: Mapping[str, str]) -> tuple[str, int]:
     host = metadata.get("redishost", "").strip()
     port = metadata.get("redisport", "")
+    if "@" in host:
+        raise ConfigurationError(f"{component}: expected redisHost as host:port, found who logs in, too. Say that in redisPassword.")
     bracketed = host.startswith("[")
     if ":" in host and not host.endswith("]") and (bracketed or host.count(":") == 1):
         host, _, port = host.rpartition(":")
@@ -196,4 +224,20 @@ def _is_true(text: str) -> bool:
     return text.strip().lower() in {"1", "true", "t", "y", "yes", "on"}
 
 
-_OPEN: Final[dict[str, Callable[[Component, Mapping[str, str]], EventLog]]] = {"pubsub.redis": _open_redis}
+def _open_kafka(component: Component, metadata: Mapping[str, str]) -> EventLog:
+    from sidestream.adapters.kafka_log import open_kafka
+
+    return open_kafka(str(component), metadata)
+
+
+def _open_jetstream(component: Component, metadata: Mapping[str, str]) -> EventLog:
+    from sidestream.adapters.jetstream_log import open_jetstream
+
+    return open_jetstream(str(component), metadata)
+
+
+_OPEN: Final[dict[str, Callable[[Component, Mapping[str, str]], EventLog]]] = {
+    "pubsub.redis": _open_redis,
+    "pubsub.kafka": _open_kafka,
+    "pubsub.jetstream": _open_jetstream,
+}

@@ -29,6 +29,13 @@ _CHANNEL_OPTIONS: Final = (
 )
 
 
+_REMEDIES: Final = {
+    "PERMISSION_DENIED": "Nothing was published. Name the topic for this app in publishingScopes of the component (docs/security.md).",
+    "UNAUTHENTICATED": "Nothing was published. Give this app the DAPR_API_TOKEN of its sidecar (docs/security.md).",
+}
+"""What to do about an answer that no repeat makes better."""
+
+
 class DaprPublisher:
     """Publishes through the sidecar at `host:grpc_port`. It connects at the first publish, and again in a forked process.
 
@@ -115,4 +122,6 @@ def _entry(make: Any, event: Outgoing, index: int) -> Any:
 
 def _reason(error: Any) -> str:
     """Return what gRPC says, `UNAVAILABLE: connection refused`, in one line."""
-    return f"{error.code().name}: {' '.join(str(error.details()).split())}"
+    code = error.code().name
+    said = f"{code}: {' '.join(str(error.details()).split())}"
+    return f"{said.rstrip('.')}. {_REMEDIES[code]}" if code in _REMEDIES else said

@@ -3,149 +3,155 @@
 Everything is gone with the process. One lock stands for the transaction.
 """
 
-import threading
 import time
-from bisect import bisect_right
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
-from sidestream.appending import Identity, check_appends, check_repeat, check_version, identity_of
-from sidestream.event import Counted, NewEvent, encode_event
+from sidestream.adapters.memory_answers import MemoryAnswers, MemoryLeases, MemorySnapshots
+from sidestream.adapters.memory_tables import MemoryAdoption, MemoryAppend, MemoryTables
+from sidestream.answering import check_key
+from sidestream.appending import check_appends
 from sidestream.identifiers import new_id
-from sidestream.ports import Append, StoredEvent
+from sidestream.ports import Answer, Append, StoredEvent
+from sidestream.restoring import ADOPTED, next_epoch, read_adopted
 
 
 def _milliseconds() -> int:
     return time.time_ns() // 1_000_000
 
 
-class MemoryEventStore:
+class MemoryEventStore(MemoryAnswers, MemorySnapshots, MemoryLeases):
     """All events in lists: in commit order, per stream and per topic."""
 
     def __init__(self, clock_ms: Callable[[], int] = _milliseconds) -> None:
+        super().__init__(clock_ms)
         self._producer = f"{new_id()}.1"
-        self._tables = _Tables()
+        self._tables = MemoryTables()
         self._published: defaultdict[str, int] = defaultdict(int)
-        self._lock = threading.Lock()
-        self._clock_ms = clock_ms
 
     @property
     def producer(self) -> str:
         """See `sidestream.ports.EventStore`."""
         return self._producer
 
-    def append(self, appends: Sequence[Append]) -> tuple[StoredEvent, ...]:
+    def append(self, appends: Sequence[Append], answer: Answer | None = None) -> tuple[StoredEvent, ...]:
         """See `sidestream.ports.EventStore`."""
         check_appends(appends)
+        if answer is not None:
+            check_key(answer.key, answer.request)
         with self._lock:
-            transaction = _Transaction(self._tables, self._producer, self._clock_ms())
+            now_ms = self._clock_ms()
+            if answer is not None:
+                self._check_answer(answer, now_ms)
+            transaction = MemoryAppend(self._tables, self._producer, now_ms)
             stored = tuple(event for append in appends for event in transaction.append(append))
             for event, digest in transaction.fresh.values():
                 self._tables.keep(event, digest)
+            if answer is not None:
+                self._keep_answer(answer, now_ms)
         return stored
 
-    def read_stream(self, stream: str, after: int = 0, limit: int = 1000) -> Sequence[StoredEvent]:
+    # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def read_stream(self, stream: str, after: int = 0, limit: int = 1000, *, until_ms: int | None = None) -> Sequence[StoredEvent]:
+        """See `sidestream.ports.EventStore`. It ends before the first event that was recorded later: a state that there was."""
+        page = []
+        with self._lock:
+            for event in self._tables.stream(stream):
+                if until_ms is not None and event.recorded_ms > until_ms:
+                    break
+                if (event.version or 0) > after:
+                    page.append(event)
+        return tuple(page[: max(limit, 0)])
+
+    def read_stream_back(self, stream: str, before: int | None = None, limit: int = 1000) -> Sequence[StoredEvent]:
         """See `sidestream.ports.EventStore`."""
         with self._lock:
-            return tuple(self._tables.streams.get(stream, ())[after : after + limit])
+            page = [event for event in self._tables.stream(stream) if before is None or (event.version or 0) < before]
+        return tuple(page[::-1][: max(limit, 0)])
 
     def stream_version(self, stream: str) -> int:
         """See `sidestream.ports.EventStore`."""
         with self._lock:
-            return len(self._tables.streams.get(stream, ()))
+            return self._tables.version(stream)
 
     def follow(self, after: int, limit: int = 1000) -> Sequence[StoredEvent]:
         """See `sidestream.ports.EventStore`."""
+        begin = max(after, 0)
         with self._lock:
-            begin = bisect_right(self._tables.events, after, key=lambda event: event.position)
-            return tuple(self._tables.events[begin : begin + limit])
+            return tuple(self._tables.events[begin : begin + max(limit, 0)])
 
-    def unpublished(self, topic: str, limit: int = 1000, after: int = 0) -> Sequence[StoredEvent]:
+    def read_topic(self, topic: str, start: int = 0, limit: int = 1000) -> Sequence[StoredEvent]:
         """See `sidestream.ports.EventStore`."""
         with self._lock:
-            begin = max(self._published[topic], after)
-            return tuple(self._tables.topics.get(topic, ())[begin : begin + limit])
+            positions = self._tables.topics.get(topic, [])
+            begin = bisect_left(positions, start)
+            return self._tables.at(positions[begin : begin + max(limit, 0)])
 
-    def mark_published(self, topic: str, sequence: int) -> None:
+    def read_topic_back(self, topic: str, before: int | None = None, limit: int = 1000) -> Sequence[StoredEvent]:
         """See `sidestream.ports.EventStore`."""
         with self._lock:
-            self._published[topic] = max(self._published[topic], min(sequence, len(self._tables.topics.get(topic, ()))))
+            positions = self._tables.topics.get(topic, [])
+            end = len(positions) if before is None else bisect_left(positions, before)
+            return self._tables.at(positions[:end][::-1][: max(limit, 0)])
+
+    def count_topic(self, topic: str) -> int:
+        """See `sidestream.ports.EventStore`."""
+        with self._lock:
+            return len(self._tables.topics.get(topic, ()))
 
     def topics(self) -> Sequence[str]:
         """See `sidestream.ports.EventStore`."""
         with self._lock:
             return tuple(sorted(self._tables.topics))
 
+    # ── publishing ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def unpublished(self, topic: str, limit: int = 1000, after: int = 0) -> Sequence[StoredEvent]:
+        """See `sidestream.ports.EventStore`."""
+        with self._lock:
+            begin = max(self._published[topic], after)
+            return self._tables.at(self._tables.counted.get(topic, [])[begin : begin + max(limit, 0)])
+
+    def mark_published(self, topic: str, sequence: int) -> None:
+        """See `sidestream.ports.EventStore`."""
+        with self._lock:
+            self._published[topic] = max(self._published[topic], min(sequence, self._tables.count(topic)))
+
+    def publish_again(self, topic: str, after: int) -> None:
+        """See `sidestream.ports.EventStore`."""
+        with self._lock:
+            self._published[topic] = min(self._published[topic], max(after, 0))
+
     def backlog(self) -> Mapping[str, int]:
         """See `sidestream.ports.EventStore`."""
         with self._lock:
-            return {topic: len(events) - self._published[topic] for topic, events in self._tables.topics.items()}
+            return {topic: self._tables.count(topic) - self._published[topic] for topic in sorted(self._tables.topics)}
+
+    # ── restored from a copy ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def adopt(self, topic: str, wires: Sequence[bytes]) -> int:
+        """See `sidestream.ports.Restorable`. An event that the store has under the same number is passed over."""
+        with self._lock:
+            fresh = MemoryAdoption(self._tables, topic)
+            envelopes = [read_adopted(wire, self._producer) for wire in wires]
+            for envelope, wire in zip(envelopes, wires, strict=True):
+                fresh.take(envelope, wire, self._clock_ms())
+            for event in fresh.events:
+                self._tables.keep(event, ADOPTED)
+            for envelope in envelopes:  # what lies before it may be unpublished still, and is published first
+                if envelope.number == self._published[topic] + 1:
+                    self._published[topic] += 1
+            return len(fresh.events)
+
+    def begin_epoch(self) -> str:
+        """See `sidestream.ports.Restorable`."""
+        with self._lock:
+            self._producer = next_epoch(self._producer)
+            self._tables.count_anew(self._producer, self._published)
+            self._published.clear()
+            return self._producer
 
     def close(self) -> None:
         """Nothing to release; the events stay."""
-
-
-class _Tables:
-    """What is stored, found in four ways."""
-
-    def __init__(self) -> None:
-        self.events: list[StoredEvent] = []
-        self.streams: dict[str, list[StoredEvent]] = {}
-        self.topics: dict[str, list[StoredEvent]] = {}
-        self.by_identity: dict[Identity, tuple[StoredEvent, bytes]] = {}
-
-    def keep(self, event: StoredEvent, digest: bytes) -> None:
-        self.events.append(event)
-        self.topics.setdefault(event.topic, []).append(event)
-        self.by_identity[event.source, event.event_id] = (event, digest)
-        if event.stream is not None:
-            self.streams.setdefault(event.stream, []).append(event)
-
-
-class _Transaction:
-    """One append on its way: what it would add, kept apart until all of it is known to be good."""
-
-    def __init__(self, tables: _Tables, producer: str, recorded_ms: int) -> None:
-        self.fresh: dict[Identity, tuple[StoredEvent, bytes]] = {}
-        self._tables = tables
-        self._producer = producer
-        self._recorded_ms = recorded_ms
-        self._versions: dict[str, int] = {}
-        self._counts: dict[str, int] = {}
-
-    def append(self, append: Append) -> list[StoredEvent]:
-        known = [self._find(event) for event in append.events]
-        if append.stream is not None and None in known:
-            check_version(append.stream, append.expected, self._version(append.stream))
-        return [self._find(event) or self._add(event, append.stream) for event in append.events]
-
-    def _find(self, event: NewEvent) -> StoredEvent | None:
-        found = self.fresh.get(identity_of(event)) or self._tables.by_identity.get(identity_of(event))
-        if found is None:
-            return None
-        check_repeat(event, event.content_digest(), found[1])
-        return found[0]
-
-    def _version(self, stream: str) -> int:
-        return self._versions.get(stream, len(self._tables.streams.get(stream, ())))
-
-    def _add(self, event: NewEvent, stream: str | None) -> StoredEvent:
-        version = None if stream is None else self._version(stream) + 1
-        sequence = self._counts.get(event.topic, len(self._tables.topics.get(event.topic, ()))) + 1
-        stored = StoredEvent(
-            position=len(self._tables.events) + len(self.fresh) + 1,
-            topic=event.topic,
-            sequence=sequence,
-            source=event.source,
-            event_id=event.id,
-            stream=stream,
-            version=version,
-            wire=encode_event(event, Counted(self._producer, sequence, version)),
-            ordered=event.ordered,
-            recorded_ms=self._recorded_ms,
-        )
-        self._counts[event.topic] = sequence
-        if stream is not None and version is not None:
-            self._versions[stream] = version
-        self.fresh[identity_of(event)] = (stored, event.content_digest())
-        return stored

@@ -6,7 +6,7 @@ Positions are the numbers 1, 2, 3 … as text. A publish rings whoever registere
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from sidestream.ports import LogEntry, LogExtent, Outgoing
 
@@ -50,6 +50,12 @@ class MemoryLog:
         with self._lock:
             self._entries[topic].clear()
             self._trimmed[topic] = 0
+
+    def rewrite(self, topic: str, wires: Iterable[bytes]) -> None:
+        """See `sidestream.rewriting.LogRewriter`. Positions begin at 1 again."""
+        anew = list(wires)
+        self.flush(topic)
+        self.record(topic, anew)
 
     def on_delivery(self, topic: str, bell: Bell) -> None:
         """Call `bell(topic)` after every publish to the topic, in the publisher's thread."""

@@ -14,6 +14,7 @@ import psycopg
 from psycopg import sql
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from sidestream.adapters.postgres_address import checked
 from sidestream.errors import ConfigurationError, LogUnavailable, SidestreamError, StoreAway
 from sidestream.identifiers import new_id
 from sidestream.inbox import Arrival, fresh
@@ -53,7 +54,7 @@ class PostgresInbox:
         self._identity = ""
         options = {"options": f"-c idle_in_transaction_session_timeout={_IDLE_IN_TRANSACTION}", "connect_timeout": 5}
         self._pool = ConnectionPool(
-            url, min_size=0, max_size=8, kwargs=options, open=True, reconnect_timeout=0, check=ConnectionPool.check_connection
+            checked(url), min_size=0, max_size=8, kwargs=options, open=True, reconnect_timeout=0, check=ConnectionPool.check_connection
         )
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -13,7 +13,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from sidestream.errors import LogUnavailable
+from sidestream.errors import ForeignPosition, LogUnavailable
 from sidestream.ports import LogEntry, LogExtent
 
 _MAX_NUMBER: Final = 2**64 - 1
@@ -50,7 +50,7 @@ class RedisLog:
 
     def __init__(self, address: RedisAddress) -> None:
         self.address = address
-        self._pool = redis.ConnectionPool(**_connection(address))
+        self._pool = redis.ConnectionPool(**connection_options(address))
         self._announced: dict[_Command, Any] = {}
         self._lock = threading.Lock()
 
@@ -132,6 +132,10 @@ class RedisLog:
         one, other = _numbers(left), _numbers(right)
         return (one > other) - (one < other)
 
+    def position_at(self, topic: str, recorded_ms: int) -> str:
+        """See `sidestream.ports.SeeksTime`. A position begins with its time."""
+        return f"{max(recorded_ms, 0)}-0"
+
     def close(self) -> None:
         """See `sidestream.ports.EventLog`."""
         while self._announced:
@@ -157,7 +161,8 @@ class RedisLog:
             raise LogUnavailable(f"{self.address}: {command[0]} {_topic_of(command)}: {error or type(error).__name__}") from error
 
 
-def _connection(address: RedisAddress) -> dict[str, Any]:
+def connection_options(address: RedisAddress) -> dict[str, Any]:
+    """Return what redis-py wants to know of a connection to this address."""
     options: dict[str, Any] = {
         "host": address.host,
         "port": address.port,
@@ -244,4 +249,4 @@ def _numbers(position: str) -> tuple[int, int]:
     try:
         return int(milliseconds), int(number or 0)
     except ValueError:
-        raise LogUnavailable(f"expected a position like 1526919030474-0, found {position!r}. It is of another kind of log.") from None
+        raise ForeignPosition(f"expected a position like 1526919030474-0, found {position!r}. It is of another kind of log.") from None

@@ -1,7 +1,8 @@
 """Finds the projections of a system by the string in dapr.yaml, never by a list of its own.
 
 An app whose command ends in `-m projections.tally` has a module `projections.tally.bootstrap` with `projection()` and
-`registry()`. The verbs work on its log and read models directly, beside the running app, with the settings it would have.
+`registry()`; so has a service that follows the log, such as a process manager. The verbs work on its log and read models
+directly, beside the running app, with the settings it would have.
 """
 
 import contextlib
@@ -52,6 +53,20 @@ class Declared:
         with contextlib.closing(followed(self._backbone, self._settings, self.projection.name)) as found:
             yield found
 
+    @contextmanager
+    def broker_log(self) -> Iterator[EventLog]:
+        """Open the log of the broker, whatever it follows."""
+        with contextlib.closing(self._backbone.log()) as found:
+            yield found
+
+    @contextmanager
+    def inbox(self) -> Iterator[EventLog]:
+        """Open its inbox log; raises ConfigurationError where it keeps none."""
+        if self._settings.follow != "inbox":
+            raise ConfigurationError(f"{self.app}: expected a projection that keeps an inbox log, found one that follows the broker's.")
+        with self.log() as found:
+            yield found
+
 
 @contextmanager
 def declared(file: Path, data: Path | None) -> Iterator[Sequence[Declared]]:
@@ -64,12 +79,19 @@ def declared(file: Path, data: Path | None) -> Iterator[Sequence[Declared]]:
     Raises:
         ConfigurationError: the file, a module or what its bootstrap must have is missing.
     """
-    apps = [app for app in read(file).apps if "-m" in app.command[:-1] and app.module.startswith(_WING)]
+    with at_home(file, data, "") as (apps, base, place):
+        yield [_declared(app, app_settings(app, base, place)) for app in apps if app.module.startswith(_WING) or _follows(app)]
+
+
+@contextmanager
+def at_home(file: Path, data: Path | None, wing: str) -> Iterator[tuple[Sequence[App], Path, SystemFolder]]:
+    """Go to the folder of a run file; yield its apps below a package, that folder, and the system's own."""
+    apps = [app for app in read(file).apps if "-m" in app.command[:-1] and app.module.startswith(wing)]
     base = file.resolve().parent
     place = SystemFolder(data or base / DEFAULT)
     sys.path.insert(0, str(base))
     with contextlib.chdir(base):
-        yield [_declared(app, _settings(app, base, place)) for app in apps]
+        yield apps, base, place
 
 
 def named(found: Sequence[Declared], name: str) -> Declared:
@@ -85,6 +107,15 @@ def named(found: Sequence[Declared], name: str) -> Declared:
     raise ConfigurationError(f"expected a projection of dapr.yaml, which has {names}; found {name!r}. Correct the name.")
 
 
+def _follows(app: App) -> bool:
+    """Whether an app of another wing follows the log too: a process manager has a projection of what is due."""
+    try:
+        bootstrap = importlib.import_module(f"{app.module}.bootstrap")
+    except ModuleNotFoundError:
+        return False
+    return callable(getattr(bootstrap, "projection", None))
+
+
 def _declared(app: App, settings: Settings) -> Declared:
     where = f"{app.module}.bootstrap"
     try:
@@ -97,12 +128,13 @@ def _declared(app: App, settings: Settings) -> Declared:
     return Declared(app.name, bootstrap.projection(), bootstrap.registry(), settings)
 
 
-def _settings(app: App, base: Path, place: SystemFolder) -> Settings:
+def app_settings(app: App, base: Path, place: SystemFolder) -> Settings:
     """Return what `sidestream up` would tell the app; a variable of this process comes before what it would choose itself."""
     chosen = {"SIDESTREAM_DATA": str(place.data)}
     if folders := _resource_folders(app, base, place):
         pubsub = {**os.environ, **app.environment}.get("SIDESTREAM_PUBSUB", "pubsub")
         chosen["SIDESTREAM_COMPONENTS"] = str(_holds(folders, pubsub))
+        chosen["SIDESTREAM_FOLLOW"] = _followed_in(_holds(folders, pubsub), pubsub)
     return Settings.model_validate({**chosen, **os.environ, **app.environment, "APP_ID": app.name, "APP_PORT": str(app.port)})
 
 
@@ -111,6 +143,15 @@ def _resource_folders(app: App, base: Path, place: SystemFolder) -> Sequence[Pat
     if place.is_default_of(base) or not place.resources.is_dir():
         return app.resource_folders
     return sorted(path for path in place.resources.iterdir() if path.is_dir())
+
+
+def _followed_in(folder: Path, pubsub: str) -> str:
+    """What `sidestream up` lets an app follow that says nothing itself: the inbox where the broker has no log."""
+    from sidestream.adapters.broker_kinds import in_force
+
+    with contextlib.suppress(ConfigurationError):  # whoever opens the log says it
+        return in_force(folder, pubsub).follow
+    return "log"
 
 
 def _holds(folders: Sequence[Path], pubsub: str) -> Path:

@@ -22,6 +22,11 @@ VERBS = {
     "publish": "sidestream.cli.publish",
     "projections": "sidestream.cli.projections",
     "dead-letters": "sidestream.cli.dead_letters",
+    "schema": "sidestream.cli.schema",
+    "log": "sidestream.cli.log",
+    "events": "sidestream.cli.events",
+    "doctor": "sidestream.cli.doctor",
+    "tokens": "sidestream.cli.tokens",
 }
 
 

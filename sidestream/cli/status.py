@@ -147,6 +147,7 @@ def _of_generation(
     own: Mapping[str, Any] = next((line for line in told.get("generations", ()) if line.get("name") == info.name), {})
     for topic, (streams, events) in parked.items():
         lag, end, away = _lag(log, topic, found.get(topic, ""))
+        gone = "" if away else _gone(log, topic, found.get(topic, ""))
         yield Line(
             projection=each.projection.name,
             generation=info.name,
@@ -166,7 +167,7 @@ def _of_generation(
             duplicates=(own.get("since_start") or {}).get("duplicates"),
             bells=told.get("health", {}).get("bells"),
             sweeps=told.get("health", {}).get("sweeps"),
-            problem=_problem(each, info, events, away, told) if info.live else "",
+            problem=_problem(each, info, events, away, gone, told) if info.live else "",
         )
 
 
@@ -189,7 +190,15 @@ def _lag(log: "EventLog", topic: str, applied: str) -> "tuple[Lag, str, str]":
         return Lag(), "", str(error)
 
 
-def _problem(each: "Declared", info: "GenerationInfo", parked: int, away: str, told: Mapping[str, Any]) -> str:
+def _gone(log: "EventLog", topic: str, applied: str) -> str:
+    """Say it where events that were never applied are gone from the log: no app goes on by itself then."""
+    trimmed_to = log.extent(topic).trimmed_to
+    if not applied or trimmed_to is None or log.compare(trimmed_to, applied) <= 0:
+        return ""
+    return f"topic {topic}: expected events after {applied}, found the log trimmed up to {trimmed_to}. Restore the log."
+
+
+def _problem(each: "Declared", info: "GenerationInfo", parked: int, away: str, gone: str, told: Mapping[str, Any]) -> str:
     """Say what is wrong with the live generation, the app and its sidecar, each in a sentence of its own."""
     name, health = each.projection.name, told.get("health", {})
     found = [f"{name}: {parked:,} events are parked: sidestream dead-letters list {name}"] if parked else []
@@ -198,6 +207,8 @@ def _problem(each: "Declared", info: "GenerationInfo", parked: int, away: str, t
             f"{name}: {info.name} was built by version {info.version}, the code is version {each.projection.version}: "
             f"sidestream projections rebuild {name}"
         )
+    if gone:
+        found.append(f"{name}: {gone}")
     if away or health.get("log_away"):
         found.append(f"{name}: the log cannot be read; queries go on with what was applied: {away or health['log_away']}")
     elif health.get("not_ready"):

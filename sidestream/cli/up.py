@@ -34,9 +34,22 @@ def up(
 
     if memory and (leave_out or data):
         raise ConfigurationError("--memory starts every app in one process and writes nothing. Leave out --except and --data.")
-    wishes = Wishes(leave_out=tuple(leave_out or ()), unsafe=unsafe)
+    wishes = Wishes(leave_out=tuple(leave_out or ()), unsafe=unsafe, topics=() if memory else _topics_wanted_by_the_broker(file))
     session = Session(file, data, wishes, Console(stderr=as_json), then, as_json)
     raise typer.Exit(asyncio.run(_run(session, memory=memory)))
+
+
+def _topics_wanted_by_the_broker(file: Path) -> tuple[str, ...]:
+    """Return every topic of the apps' language where the broker in force makes none by itself."""
+    from sidestream.cli.language import language_of
+    from sidestream.cli.swapping import broker_in_force
+    from sidestream.errors import ConfigurationError
+
+    try:
+        needs_topics = broker_in_force(file).needs_topics
+    except ConfigurationError:
+        return ()  # whatever it is, the start says it better
+    return language_of(file, file.parent / "tests" / "golden").registry.topics if needs_topics else ()
 
 
 async def _run(session: "Session", *, memory: bool) -> int:

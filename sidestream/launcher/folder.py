@@ -5,6 +5,7 @@ data/            stores and read models of the apps
 logs/            one file per app, the broker's, and the run before's
 resources/       components with this folder's address, only where the folder is not the default one
 secrets.json     the broker's address; the components and the log reader take it from here
+tokens/          what sidecars and apps ask of each other since the last start, a folder per app
 running          locked while a system runs, with its process id
 """
 
@@ -19,7 +20,7 @@ from pathlib import Path
 from sidestream.launcher.problem import CannotStart
 
 DEFAULT = ".sidestream"
-_CONTENT = ("broker", "data", "logs", "resources", "secrets.json")
+_CONTENT = ("broker", "data", "logs", "resources", "secrets.json", "tokens")
 
 
 class SystemFolder:
@@ -32,6 +33,7 @@ class SystemFolder:
         self.logs = self.path / "logs"
         self.resources = self.path / "resources"
         self.secrets = self.path / "secrets.json"
+        self.tokens = self.path / "tokens"
         self._running = self.path / "running"
 
     def is_default_of(self, base: Path) -> bool:
@@ -56,6 +58,18 @@ class SystemFolder:
             finally:
                 file.truncate(0)
 
+    @property
+    def is_claimed(self) -> bool:
+        """Whether a process holds the folder now."""
+        try:
+            with self._running.open() as file:
+                fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except FileNotFoundError:
+            return False
+        return False
+
     def _claim(self, descriptor: int, purpose: str) -> None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -66,13 +80,34 @@ class SystemFolder:
                 f"Stop it first (Ctrl-C where it runs, or `kill {holder}`), or use another folder with --data."
             ) from None
 
-    def write_secrets(self, address: str) -> None:
-        """Write the broker's address for components and log readers: whole or not at all, readable by the owner only."""
+    def write_secrets(self, address: str, name: str = "redisHost") -> None:
+        """Write the broker's address for components and log readers: whole or not at all, readable by the owner only.
+
+        What else stands there, such as a password or another broker's address, stays.
+        """
+        content = {**self.read_secrets(), name: address}
+        self.path.mkdir(parents=True, exist_ok=True)
         draft = self.secrets.with_suffix(".draft")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
-            json.dump({"redisHost": address}, file)
+            json.dump(content, file)
         draft.replace(self.secrets)
+
+    def read_secrets(self) -> dict[str, str]:
+        """Return what was written; nothing where there is no file.
+
+        Raises:
+            CannotStart: the file is not a JSON object.
+        """
+        try:
+            content = json.loads(self.secrets.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as problem:
+            raise CannotStart(f"{self.secrets}: expected a JSON object: {problem}. Correct or delete it.") from problem
+        if not isinstance(content, dict):
+            raise CannotStart(f"{self.secrets}: expected a JSON object, found {type(content).__name__}. Correct or delete it.")
+        return content
 
     def wipe(self) -> list[str]:
         """Delete log, stores and read models together; return the names of what was there."""

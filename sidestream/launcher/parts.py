@@ -9,6 +9,7 @@ from sidestream.launcher.network import LOOPBACK, status
 from sidestream.launcher.problem import CannotStart
 from sidestream.launcher.process import DeadlineMissed, LineSink, Process, Program
 from sidestream.launcher.runfile import App
+from sidestream.launcher.tokens import ASKED_BY_THE_SIDECAR
 
 APP_IS_HEALTHY = ("/healthz", 200)
 SIDECAR_IS_HEALTHY = ("/v1.0/healthz", 204)
@@ -80,6 +81,12 @@ class Pair:
         """Return where the sidecar's HTTP API answers."""
         return self.sidecar.url
 
+    @property
+    def api_token(self) -> str:
+        """Return what the sidecar asks of its callers; empty where it asks nothing."""
+        file = self.sidecar.program.secrets.get(ASKED_BY_THE_SIDECAR)
+        return file.read_text(encoding="utf-8") if file else ""
+
     async def ready(self, seconds: float = 60.0) -> None:
         """Wait until both are healthy, after a start or after one of them was killed and started again."""
         if self.left_out:
@@ -89,7 +96,7 @@ class Pair:
         await self.sidecar.ready(SIDECAR_IS_HEALTHY, seconds, needs=[self.app])
 
 
-def app_program(entry: App, components: Path, more: Mapping[str, str]) -> Program:
+def app_program(entry: App, components: Path, more: Mapping[str, str], tokens: Mapping[str, Path]) -> Program:
     """Return how to start an app: the usual variables of Dapr, where things lie, and what dapr.yaml adds."""
     environment = {
         "APP_ID": entry.name,
@@ -102,10 +109,12 @@ def app_program(entry: App, components: Path, more: Mapping[str, str]) -> Progra
         **entry.environment,
         **more,
     }
-    return Program(entry.name, entry.command, entry.folder, environment)
+    return Program(entry.name, entry.command, entry.folder, environment, secrets=tokens)
 
 
-def sidecar_program(entry: App, daprd: Path, folder: Path, resources: Sequence[Path], internal_port: int) -> Program:
+def sidecar_program(
+    entry: App, daprd: Path, folder: Path, resources: Sequence[Path], internal_port: int, *, tokens: Mapping[str, Path]
+) -> Program:
     """Return how to start an app's daprd: the flags of Dapr's CLI, on loopback only, without placement and scheduler."""
     command = [
         str(daprd),
@@ -123,4 +132,4 @@ def sidecar_program(entry: App, daprd: Path, folder: Path, resources: Sequence[P
         *("--log-level", entry.log_level),
         *(word for path in resources for word in ("--resources-path", str(path))),
     ]
-    return Program(f"{entry.name}/daprd", command, folder, {})
+    return Program(f"{entry.name}/daprd", command, folder, {}, secrets=tokens)

@@ -8,10 +8,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sidestream.adapters.broker_kinds import InForce, in_force
 from sidestream.launcher import daprd, resources
 from sidestream.launcher.daprd import Daprd
 from sidestream.launcher.folder import SystemFolder
-from sidestream.launcher.network import free_ports, is_free
+from sidestream.launcher.network import LOOPBACK, free_ports, is_free
 from sidestream.launcher.problem import CannotStart
 from sidestream.launcher.runfile import App, read
 
@@ -28,6 +29,10 @@ class Wishes:
     environment: Mapping[str, str] = field(default_factory=dict)
     # Take a broker that may lose events.
     unsafe: bool = False
+    # What a broker that needs it gets topics or streams for before anything starts.
+    topics: Collection[str] = ()
+    # Tokens, component scopes and topic permissions in force; without them a probe or a test publishes as anybody.
+    guarded: bool = True
     # Seconds each part has to become healthy.
     patience: float = 60.0
 
@@ -43,6 +48,8 @@ class Plan:
     # By app: the folders its sidecar loads, and the one among them that holds the pub/sub component.
     resources: Mapping[str, Sequence[Path]]
     components: Mapping[str, Path]
+    # By app: the pub/sub component in that folder. All of them name one broker.
+    brokers: Mapping[str, InForce]
 
 
 def make(run_file: Path, place: SystemFolder, pubsub: str, wishes: Wishes) -> Plan:
@@ -53,13 +60,29 @@ def make(run_file: Path, place: SystemFolder, pubsub: str, wishes: Wishes) -> Pl
     """
     base = run_file.resolve().parent
     apps = choose_apps(run_file, wishes)
-    components = {app.name: resources.check(app, pubsub) for app in apps}
+    components = {app.name: resources.check(app, pubsub, guarded=wishes.guarded) for app in apps}
     check_ports(apps, wishes.leave_out)
     program = find_daprd(base)
     folders: dict[str, Sequence[Path]] = {app.name: app.resource_folders for app in apps}
-    if not place.is_default_of(base):
-        folders, components = _relocate(folders, components, place)
-    return Plan(base, apps, program, wishes, folders, components)
+    if not place.is_default_of(base) or not wishes.guarded:
+        folders, components = _relocate(folders, components, place, guarded=wishes.guarded)
+    brokers = {name: in_force(folder, pubsub) for name, folder in components.items()}
+    _check_brokers(brokers, program)
+    return Plan(base, apps, program, wishes, folders, components, brokers)
+
+
+def _check_brokers(brokers: Mapping[str, InForce], program: Daprd) -> None:
+    kinds = {found.component.type: found for found in brokers.values()}
+    if len(kinds) > 1:
+        named = " and ".join(str(found.component) for found in kinds.values())
+        raise CannotStart(f"expected one broker for all apps, found {' and '.join(kinds)}: {named}. Put one of them in force.")
+    if "pubsub.in-memory" in kinds and len(brokers) > 1:
+        raise CannotStart(
+            f"{kinds['pubsub.in-memory'].component}: expected a broker that {len(brokers)} apps share, found the in-memory one: "
+            "each sidecar has its own. Put another in force (`sidestream broker use redis`), or start `sidestream up --memory`."
+        )
+    if "pubsub.jetstream" in kinds and not program.has_jetstream:
+        raise CannotStart(f"expected a daprd with JetStream, found {program}. Run `make setup` without it, or use another broker.")
 
 
 def choose_apps(run_file: Path, wishes: Wishes) -> list[App]:
@@ -104,15 +127,28 @@ def find_daprd(base: Path) -> Daprd:
 def _on_free_ports(apps: Sequence[App]) -> list[App]:
     ports = iter(free_ports(4 * len(apps)))
     fields = ("port", "http_port", "grpc_port", "metrics_port")
-    return [app.model_copy(update={name: next(ports) for name in fields}) for app in apps]
+    moved = [app.model_copy(update={name: next(ports) for name in fields}) for app in apps]
+    # What an app is told of another one's address moves with it.
+    address = {_address(before): _address(after) for before, after in zip(apps, moved, strict=True)}
+    return [
+        app.model_copy(update={"environment": {name: address.get(value, value) for name, value in app.environment.items()}})
+        for app in moved
+    ]
+
+
+def _address(app: App) -> str:
+    return f"http://{LOOPBACK}:{app.port}"
 
 
 def _relocate(
-    folders: Mapping[str, Sequence[Path]], components: Mapping[str, Path], place: SystemFolder
+    folders: Mapping[str, Sequence[Path]], components: Mapping[str, Path], place: SystemFolder, *, guarded: bool
 ) -> tuple[dict[str, Sequence[Path]], dict[str, Path]]:
     """Give a system outside the default folder its own copy of the resources, so that its secrets are its own."""
     sources = sorted({folder for some in folders.values() for folder in some})
-    copies = {source: resources.moved(source, place.resources / str(number), place.secrets) for number, source in enumerate(sources)}
+    copies = {
+        source: resources.moved(source, place.resources / str(number), place.secrets, guarded=guarded)
+        for number, source in enumerate(sources)
+    }
     return (
         {name: [copies[folder] for folder in some] for name, some in folders.items()},
         {name: copies[folder] for name, folder in components.items()},

@@ -13,7 +13,7 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 LineSink = Callable[[str], None]
@@ -31,12 +31,15 @@ class Program:
     environment: Mapping[str, str]
     # What the kernel sends the process should the launcher die without a word.
     death_signal: signal.Signals = signal.SIGKILL
+    # More variables, each with the file that holds its value: read at the start and printed nowhere.
+    secrets: Mapping[str, Path] = field(default_factory=dict)
 
     def line(self) -> str:
         """Return the line that starts this by hand, in any shell."""
         import shlex
 
         variables = [f"{key}={shlex.quote(value)}" for key, value in self.environment.items()]
+        variables += [f'{key}="$(cat {shlex.quote(str(file))})"' for key, file in self.secrets.items()]
         return " ".join([f"cd {shlex.quote(str(self.folder))} &&", *variables, shlex.join(self.command)])
 
 
@@ -190,13 +193,17 @@ async def _spawn(program: Program, output: int) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *program.command,
         cwd=program.folder,
-        env={**os.environ, **program.environment},
+        env={**os.environ, **program.environment, **_read(program.secrets)},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=output,
         stderr=output,
         start_new_session=True,
         preexec_fn=_die_with_parent(program.death_signal),
     )
+
+
+def _read(secrets: Mapping[str, Path]) -> dict[str, str]:
+    return {name: file.read_text(encoding="utf-8") for name, file in secrets.items()}
 
 
 def _die_with_parent(death_signal: signal.Signals) -> Callable[[], None] | None:

@@ -6,7 +6,7 @@ A sidecar that misses a component dies with a long log, or worse, starts without
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
@@ -14,12 +14,15 @@ from sidestream.adapters.components import Component, read_components
 from sidestream.launcher.problem import CannotStart
 from sidestream.launcher.runfile import App
 
+TOPIC_PERMISSIONS: Final = frozenset({"publishingScopes", "subscriptionScopes", "allowedTopics", "protectedTopics"})
+"""The metadata of a pub/sub component that say which app may publish what, and hear what."""
 
-def check(app: App, pubsub: str) -> Path:
+
+def check(app: App, pubsub: str, *, guarded: bool = True) -> Path:
     """Make sure that everything the sidecar needs is there; return the folder that holds the pub/sub component.
 
     Raises:
-        CannotStart: a file, a folder, a component or a secret store is missing.
+        CannotStart: a file, a folder, a component or a secret store is missing, or not for this app.
     """
     _check_program(app)
     _check_paths(app)
@@ -30,16 +33,22 @@ def check(app: App, pubsub: str) -> Path:
             f"app {app.name}: expected a component `{pubsub}` of a type pubsub.* in {_listed(app.resource_folders)}, "
             f"found {_listed([c.name for c in components]) or 'none'}. Add it, or name another with SIDESTREAM_PUBSUB."
         )
+    if guarded:
+        _check_scopes(app, components, found)
     _check_secrets(components)
     return found.file.parent
 
 
-def moved(source: Path, target: Path, secrets: Path) -> Path:
-    """Copy a folder of resources and let its secret store read from another file; return the copy."""
+def moved(source: Path, target: Path, secrets: Path, *, guarded: bool = True) -> Path:
+    """Copy a folder of resources and let its secret store read from another file; return the copy.
+
+    Unguarded, the copy is for every app and every topic.
+    """
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for file in _files(source):
         documents = [_with_secrets(document, secrets) for document in _documents(file)]
+        documents = documents if guarded else [_open_to_all(document) for document in documents]
         (target / file.name).write_text(yaml.safe_dump_all(documents, sort_keys=False), encoding="utf-8")
     return target
 
@@ -51,6 +60,13 @@ def _with_secrets(document: dict[str, Any], secrets: Path) -> dict[str, Any]:
             if item.get("name") == "secretsFile":
                 item["value"] = str(secrets)
     return document
+
+
+def _open_to_all(document: dict[str, Any]) -> dict[str, Any]:
+    spec = document.get("spec") or {}
+    if isinstance(spec.get("metadata"), list):
+        spec["metadata"] = [item for item in spec["metadata"] if item.get("name") not in TOPIC_PERMISSIONS]
+    return {key: value for key, value in document.items() if key != "scopes"}
 
 
 def _check_program(app: App) -> None:
@@ -70,6 +86,17 @@ def _check_paths(app: App) -> None:
             )
     if app.config is None or not app.config.is_file():
         raise CannotStart(f"app {app.name}: expected a configuration at {app.config}, found none. Correct configFilePath in dapr.yaml.")
+
+
+def _check_scopes(app: App, components: Sequence[Component], pubsub: Component) -> None:
+    """A sidecar outside a component's scopes starts without it and says nothing."""
+    for component in components:
+        needed = component.name in {pubsub.name, pubsub.secret_store}
+        if needed and component.scopes and app.name not in component.scopes:
+            raise CannotStart(
+                f"app {app.name}: expected it among the scopes of {component}, found {_listed(component.scopes)}: its sidecar would "
+                f"start without the component. Add `- {app.name}` there, and name its topics in publishingScopes and subscriptionScopes."
+            )
 
 
 def _check_secrets(components: Sequence[Component]) -> None:

@@ -1,4 +1,7 @@
-"""`sidestream up` from start to stop: the signals, what is said when everything is healthy, the command run then."""
+"""`sidestream up` from start to stop: the signals, what is said when everything is healthy, the command run then.
+
+Where `sidestream broker move` has put another broker in force meanwhile, everything is started once more, on that one.
+"""
 
 import asyncio
 import json
@@ -6,16 +9,19 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 
+from sidestream.errors import ConfigurationError
 from sidestream.launcher.interruption import Interruption
 from sidestream.launcher.parts import Pair
 from sidestream.launcher.plan import Wishes
 from sidestream.launcher.process import Process, Program
 from sidestream.launcher.system import System
+from sidestream.standstill import LOOK_SECONDS, switches_in
 
 
 @dataclass(frozen=True)
@@ -47,21 +53,40 @@ async def run(session: Session) -> int:
     Raises:
         CannotStart: something does not start; what had been started was stopped.
     """
-    code = 0
+    problems: list[str] = []
     with Interruption() as interruption:
-        async with System.prepared(session.run_file, folder=session.folder, wishes=session.wishes, console=session.console) as system:
-            interruption.on_second = system.end_at_once
-            try:
-                await _up(system, session)
-                code = await after_start(session, [_address(pair) for pair in system])
-                if code:
-                    system.log.say(f"`{session.then}` ended with exit code {code}. Everything keeps running.", style="bold red")
-                await asyncio.Event().wait()
-            finally:
-                code = int(bool(code or system.deaths))
-                system.log.say("Stopping: sidecars, then apps, then the broker.")
+        while True:
+            await _run_until_moved(session, interruption, problems)
+            session = replace(session, then="")  # it was for the first start
     session.console.print("Stopped.")
-    return code
+    return int(bool(problems))
+
+
+async def _run_until_moved(session: Session, interruption: Interruption, problems: list[str]) -> None:
+    """Start, run until the log is on another broker, stop; whatever went wrong is added to the problems."""
+    async with System.prepared(session.run_file, folder=session.folder, wishes=session.wishes, console=session.console) as system:
+        interruption.on_second = system.end_at_once
+        try:
+            moves, _ = switches_in(system.folder.data)
+            await _up(system, session)
+            if code := await after_start(session, [_address(pair) for pair in system]):
+                problems.append(f"`{session.then}` ended with exit code {code}")
+                system.log.say(f"{problems[-1]}. Everything keeps running.", style="bold red")
+            broker = await _moved(system, moves)
+            system.log.say(f"The log was moved to {broker}. Everything starts again on it.")
+        finally:
+            problems += system.deaths
+            system.log.say("Stopping: sidecars, then apps, then the broker.")
+
+
+async def _moved(system: System, moves: int) -> str:
+    """Wait until `sidestream broker move` has put another broker in force; return which."""
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        with suppress(ConfigurationError):
+            found, broker = switches_in(system.folder.data)
+            if found > moves:
+                return broker
 
 
 async def _up(system: System, session: Session) -> None:
@@ -69,7 +94,7 @@ async def _up(system: System, session: Session) -> None:
     system.log.say("Starting; Ctrl-C stops everything.")
     await system.up()
     seconds = time.monotonic() - begun
-    system.log.say(f"Everything is healthy after {seconds:.1f} s. Broker {system.broker_address}, data and logs in {system.folder.path}")
+    system.log.say(f"Everything is healthy after {seconds:.1f} s. Broker {system.broker_named}, data and logs in {system.folder.path}")
     announce([_address(pair) for pair in system], session)
     for pair in system:
         if pair.left_out:

@@ -99,6 +99,11 @@ def read(path: Path) -> RunFile:
         raise CannotStart(f"{path}: no such file. Start in the folder that holds dapr.yaml, or name it with -f.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
         raise CannotStart(f"{path}: not YAML: {' '.join(str(problem).split())}. Correct the file.") from problem
+    return understood(raw, path)
+
+
+def understood(raw: Any, path: Path) -> RunFile:
+    """Return what the content of a run file means; raises CannotStart where it is not what a run file must be."""
     try:
         run_file = RunFile.model_validate(_merged(raw))
     except ValidationError as problem:

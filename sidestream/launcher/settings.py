@@ -13,8 +13,13 @@ class LauncherSettings(BaseSettings):
 
     broker: str = Field("", validation_alias="SIDESTREAM_BROKER", description="host:port of another broker; empty: our own")
     appendfsync: Literal["everysec", "always"] = Field(
-        "everysec",
+        "always",
         validation_alias="SIDESTREAM_APPENDFSYNC",
-        description="our broker's append-only file: `everysec` can lose the last second in a power cut, `always` nothing",
+        description="our broker's append-only file: `always` keeps what was confirmed; `everysec` can lose the last second of it",
+    )
+    tokens: Literal["on", "off"] = Field(
+        "off",
+        validation_alias="SIDESTREAM_TOKENS",
+        description="on: sidecars and apps ask each other for tokens that are made at every start; off: what the environment says",
     )
     pubsub: str = Field("pubsub", validation_alias="SIDESTREAM_PUBSUB", description="name of the pub/sub component")

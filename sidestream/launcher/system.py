@@ -18,11 +18,14 @@ from pathlib import Path
 
 from rich.console import Console
 
+from sidestream.adapters.broker_kinds import REDIS, WITHOUT_A_LOG
 from sidestream.launcher import plan as planning
+from sidestream.launcher import tokens
 from sidestream.launcher.broker import Broker, examine
 from sidestream.launcher.console import LogFiles, MergedLog
 from sidestream.launcher.folder import DEFAULT, SystemFolder
 from sidestream.launcher.network import free_ports
+from sidestream.launcher.other_broker import OtherBroker
 from sidestream.launcher.parts import APP_IS_HEALTHY, Pair, Part, PartEnded, app_program, sidecar_program
 from sidestream.launcher.plan import Plan, Wishes
 from sidestream.launcher.problem import CannotStart
@@ -46,9 +49,11 @@ class System:
         self._plan = plan
         self._settings = settings
         self._up = False
-        self._broker = (
-            None if settings.broker else Broker.prepare(place.broker, settings.appendfsync, log.sink("broker", "broker"), self._died)
-        )
+        self._found = next(iter(plan.brokers.values()))
+        self._other = None if self._found.component.type == REDIS else OtherBroker.of(self._found, place, settings.broker)
+        ours = self._other is None and not settings.broker
+        self._broker = Broker.prepare(place.broker, settings.appendfsync, log.sink("broker", "broker"), self._died) if ours else None
+        tokens.forget(place.tokens)
         self._pairs = {app.name: self._pair(app, port) for app, port in zip(plan.apps, _internal_ports(plan.apps), strict=True)}
 
     def __getitem__(self, app: str) -> Pair:
@@ -65,8 +70,15 @@ class System:
 
     @property
     def broker_address(self) -> str:
-        """Return host:port of the broker, whosever it is."""
+        """Return where the broker is, whosever it is."""
+        if self._other:
+            return self._other.address
         return self._broker.address if self._broker else self._settings.broker
+
+    @property
+    def broker_named(self) -> str:
+        """Return where the broker is, fit to be shown: without who logs in."""
+        return str(self._other) if self._other else self.broker_address
 
     @classmethod
     @asynccontextmanager
@@ -126,7 +138,8 @@ class System:
             CannotStart: one part does not become healthy; `stop` ends the others.
         """
         await self._start_broker()
-        self.folder.write_secrets(self.broker_address)
+        if self._found.secret:
+            self.folder.write_secrets(self.broker_address, self._found.secret)
         # Side by side: Python imports on one core while daprd loads on the other.
         await _all_or_first_problem(self._start_pair(pair) for pair in self)
         for part in self._parts():
@@ -159,11 +172,17 @@ class System:
             self.log.say(f"{self.deaths[-1]}. Everything else keeps running. Start it again with:", style="bold red")
             self.log.say(f"  {process.program.line()}")
 
+    @property
+    def _asks_for_tokens(self) -> bool:
+        return self._settings.tokens == "on" and self._plan.wishes.guarded
+
     def _pair(self, app: App, internal_port: int) -> Pair:
         plan = self._plan
-        environment = {"SIDESTREAM_DATA": str(self.folder.data), **plan.wishes.environment}
-        program = app_program(app, plan.components[app.name], environment)
-        sidecar = sidecar_program(app, plan.daprd.path, plan.base, plan.resources[app.name], internal_port)
+        follow = {"SIDESTREAM_FOLLOW": "inbox"} if plan.brokers[app.name].follow == "inbox" else {}
+        environment = {"SIDESTREAM_DATA": str(self.folder.data), **follow, **plan.wishes.environment}
+        asked = tokens.make(self.folder.tokens, app.name) if self._asks_for_tokens else {}
+        program = app_program(app, plan.components[app.name], environment, asked)
+        sidecar = sidecar_program(app, plan.daprd.path, plan.base, plan.resources[app.name], internal_port, tokens=asked)
         return Pair(
             app,
             Part(program, app.port, self.log.sink(app.name, program.name), self._died),
@@ -172,6 +191,12 @@ class System:
         )
 
     async def _start_broker(self) -> None:
+        if self._other:
+            if self._found.follow == "inbox":
+                self.log.say(f"The broker, {self._other}, {WITHOUT_A_LOG}", style="yellow")
+            if made := await self._other.ready(self._plan.wishes.topics):
+                self.log.say(f"Made in the broker: {', '.join(made)}.")
+            return
         if self._broker is None:
             await examine(self._settings.broker, unsafe=self._plan.wishes.unsafe)
             return

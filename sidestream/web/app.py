@@ -8,16 +8,20 @@ from typing import Final
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
+from sidestream.registry import Registry
 from sidestream.settings import Settings
+from sidestream.tracing import tracing_of
 from sidestream.web.bell import BELL_PATH
 from sidestream.web.health import Check, answer_health
 from sidestream.web.inbox import INBOX_PATH
+from sidestream.web.language import answer_language
 from sidestream.web.limits import DEFAULT_BODY_BYTES, BodyLimit
 from sidestream.web.metrics import RequestMetrics
 from sidestream.web.openapi import declare_problems
 from sidestream.web.problems import answer_problems
 from sidestream.web.sidecar_token import SidecarToken
 from sidestream.web.strict_json import StrictJson
+from sidestream.web.tracing import TracedRequests
 from sidestream.web.version import VERSION
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -35,6 +39,7 @@ def new_app(
     checks: Mapping[str, Check] = NO_CHECKS,
     body_limit: int = DEFAULT_BODY_BYTES,
     metrics: CollectorRegistry | None = None,
+    language: Registry | None = None,
 ) -> FastAPI:
     """Return an app without routes of its own.
 
@@ -46,6 +51,7 @@ def new_app(
         checks: what must be well for /readyz, by name.
         body_limit: most bytes of a request body.
         metrics: where metrics are kept; the app's own registry is at `app.state.metrics`.
+        language: the events that /language and /asyncapi.json tell of; without one there are no such routes.
     """
     app = FastAPI(
         title=title,
@@ -63,5 +69,9 @@ def new_app(
     answer_problems(app)
     declare_problems(app)
     answer_health(app, checks, app.state.metrics)
+    if language is not None:
+        answer_language(app, language, settings)
     app.add_middleware(RequestMetrics, app.state.metrics)
+    if tracing := tracing_of(settings.app_id):
+        app.add_middleware(TracedRequests, tracing)
     return app

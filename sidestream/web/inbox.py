@@ -5,6 +5,7 @@ as it does by default, 2^53+1 arrives as 2^53, `1.0` as `1`, and what is no JSON
 
     committed       every entry is answered SUCCESS, one that is no event too: the projector makes a dead letter of it
     not committed   500 for the whole batch; the sidecar's endless retry holds the topic back and sends it again
+    replayed        answered SUCCESS and not kept: it happened before, and no read model may count it twice
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -20,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sidestream.errors import SidestreamError
+from sidestream.replaying import is_replayed
 from sidestream.web.bell import MAX_EVENTS, MAX_WAIT_MS, subscriptions_of
 from sidestream.web.problems import problem
 
@@ -53,6 +55,7 @@ class _Answer(msgspec.Struct, gc=False):
 
 _decode: Final = msgspec.json.Decoder(_Delivery).decode
 _encode: Final = msgspec.json.Encoder().encode
+_SINGLE: Final = b'{"status":"SUCCESS"}'
 
 
 def collect(app: FastAPI, pubsub: str, app_id: str, topics: Iterable[str], keep: Keep) -> None:
@@ -80,13 +83,16 @@ def _subscription(pubsub: str, topic: str, path: str) -> dict[str, object]:
 
 def _door(topic: str, keep: Keep) -> Callable[[Request], Awaitable[Response]]:
     async def door(request: Request) -> Response:
+        body = await request.body()
         try:
-            entries = _decode(await request.body()).entries
+            entries = _decode(body).entries
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            if is_replayed(body):
+                return Response(_SINGLE, media_type="application/json")
             detail = f"Expected a bulk delivery with raw payloads by the sidecar: {error}. Is the subscription this app's own?"
             return _held_back(topic, detail, "invalid-delivery")
         try:
-            await run_in_threadpool(keep, topic, [entry.event or b"" for entry in entries])
+            await run_in_threadpool(keep, topic, [wire for entry in entries if not is_replayed(wire := entry.event or b"")])
         except SidestreamError as error:
             return _held_back(topic, str(error), error.code)
         return Response(_encode(_Answer([_Status(entry.entryId) for entry in entries])), media_type="application/json")

@@ -25,8 +25,9 @@ _DESCRIPTIONS: Final = {
     400: "The request is malformed",
     404: "There is no such thing",
     409: "It contradicts what is stored",
-    412: "Not applied yet within Sidestream-Wait; ask again",
+    412: "Not applied yet within Sidestream-Wait; ask again. Of a command: it stands at another version than If-Match says",
     413: "The body is too large",
+    422: "The Idempotency-Key was used for another request",
     415: "The body has a content type that is not taken here",
     500: "The service failed",
     503: "Cannot be done now; come again after Retry-After",
@@ -53,7 +54,8 @@ def _document(app: FastAPI) -> dict[str, Any]:
     found = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     for operation in _operations(found):
         responses = operation["responses"]
-        responses.pop("422", None)
+        if "HTTPValidationError" in str(responses.get("422")):
+            responses.pop("422")  # FastAPI's own; malformed input is 400 here
         for status in _statuses(operation):
             responses.setdefault(str(status), _declared(status))
     schemas = found.setdefault("components", {}).setdefault("schemas", {})

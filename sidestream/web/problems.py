@@ -30,6 +30,9 @@ _STATUS: Final[dict[type[errors.SidestreamError], int]] = {
     errors.RefusedByStore: 400,  # the value that the database refuses came with the request
     errors.UnknownGeneration: 404,
     errors.AppendRefused: 409,
+    errors.KeyReused: 422,
+    errors.CommandRefused: 409,
+    errors.UnknownAggregate: 404,
     errors.PublishFailed: 503,
     errors.LogUnavailable: 503,
     errors.StoreAway: 503,

@@ -32,11 +32,14 @@ from sidestream.inbox import Inbox, arrived
 from sidestream.ports import EventLog, Reader, ReadModels
 from sidestream.projection import Projection
 from sidestream.registry import Registry
+from sidestream.schema.catalogue import reader_of
 from sidestream.settings import Settings
+from sidestream.tracing import tracing_of
 from sidestream.web.app import new_app
 from sidestream.web.bell import subscribe
 from sidestream.web.consistency import Awaited, expect_applied, wait_until_applied
 from sidestream.web.inbox import collect
+from sidestream.web.language import answer_language
 from sidestream.web.projection_metrics import ProjectionMetrics
 
 APPLIED: Final = "Sidestream-Applied"
@@ -74,6 +77,7 @@ def projection_app(projection: Projection, registry: Registry, settings: Setting
         collect(app, settings.pubsub, settings.app_id, projection.topics, serving.keep)
     else:
         subscribe(app, settings.pubsub, projection.topics, serving.ring)
+    answer_language(app, registry, settings, [reader_of(projection.name, projection, registry)])
     app.include_router(_generations)
     app.include_router(router)
     return app
@@ -110,7 +114,15 @@ class Serving:
             self._inbox = await asyncio.to_thread(self._backbone.inbox, self.projection.name)
         log: EventLog = self._inbox if self._inbox is not None else await asyncio.to_thread(self._backbone.log)
         self.read_models = await asyncio.to_thread(self._backbone.read_models, self.projection.name)
-        host = ProjectionHost(self.projection, self._registry, log, self.read_models, now=now, sweep_seconds=self._settings.sweep_seconds)
+        host = ProjectionHost(
+            self.projection,
+            self._registry,
+            log,
+            self.read_models,
+            now=now,
+            sweep_seconds=self._settings.sweep_seconds,
+            spans=tracing_of(self._settings.app_id),
+        )
         async with host as self.running:
             self._listen(log)
             yield

@@ -8,6 +8,8 @@ import pytest
 import yaml
 from pydantic import BaseModel, ConfigDict
 
+from sidestream.launcher.tokens import variables
+
 ROOT = Path(__file__).parents[2]
 APPS: dict[str, Any] = {app["appID"]: app for app in yaml.safe_load((ROOT / "dapr.yaml").read_text())["apps"]}
 
@@ -89,6 +91,20 @@ def test_the_sidecar_is_the_version_that_is_built_where_none_is_installed() -> N
 def test_every_image_is_pinned() -> None:
     for name, service in compose().items():
         assert service.build or re.search(r":\d+\.\d+", service.image), f"{name}: {service.image} names no version"
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_an_app_and_its_sidecar_share_tokens_of_their_own_that_compose_asks_for(app: str) -> None:
+    for service in (compose()[app], compose()[f"{app}-daprd"]):
+        for name in ("DAPR_API_TOKEN", "APP_API_TOKEN"):
+            own = f"{app.upper().replace('-', '_')}_{name}"
+            assert service.environment[name] == f"${{{own}:?see the head of this file}}"
+            assert own in variables(APPS)
+
+
+def test_the_file_of_tokens_is_neither_committed_nor_copied_into_an_image() -> None:
+    for ignoring in (".gitignore", ".dockerignore"):
+        assert ".env" in (ROOT / ignoring).read_text().splitlines()
 
 
 def test_every_environment_variable_is_a_setting() -> None:

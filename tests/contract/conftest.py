@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 from sidestream.ports import ReadModels
+from tests.brokers.fixtures import broker_server
 from tests.postgres import Postgres, running_postgres
+
+__all__ = ["broker_server"]
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The promises of the event log port, kept by every adapter: memory is the specification, Redis Streams and every inbox do the same."""
+"""The promises of the event log port, kept by every adapter: memory is the specification; brokers, inboxes, event stores do the same."""
 
 import signal
 import socket
@@ -20,7 +20,10 @@ from sidestream.adapters.redis_log import RedisAddress, RedisLog
 from sidestream.errors import LogUnavailable
 from sidestream.launcher.broker import _server
 from sidestream.ports import EventLog, ReadsAhead
+from tests.brokers.chosen import with_a_log
+from tests.brokers.written import open_written
 from tests.contract.inboxes import ADAPTERS, WrittenInbox
+from tests.contract.store_logs import STORES, WrittenStore
 
 EVENTS = [b'{"n":%d}' % number for number in range(25)]
 DATA_AS_IT_CAME = [
@@ -141,8 +144,26 @@ def in_redis(server: Server) -> Iterator[InRedis]:
     written.close()
 
 
-@pytest.fixture(params=["memory", "redis", *(f"inbox in {adapter}" for adapter in ADAPTERS)])
+TRIMMED = ("memory", "redis", *with_a_log(), *(f"inbox in {adapter}" for adapter in ADAPTERS))
+"""Logs that somebody may trim; an event store forgets nothing."""
+
+
+@pytest.fixture(params=[*TRIMMED, *(f"store in {adapter}" for adapter in STORES)])
 def written(request: pytest.FixtureRequest) -> Iterator[Written]:
+    yield from _written(request)
+
+
+@pytest.fixture(params=TRIMMED)
+def trimmed(request: pytest.FixtureRequest) -> Iterator[Written]:
+    yield from _written(request)
+
+
+def _written(request: pytest.FixtureRequest) -> Iterator[Written]:
+    if request.param.startswith("store in "):
+        kept = WrittenStore(request.param.removeprefix("store in "), request)
+        yield kept
+        kept.log.close()
+        return
     if request.param.startswith("inbox in "):
         inbox = WrittenInbox(request.param.removeprefix("inbox in "), request)
         yield inbox
@@ -150,6 +171,11 @@ def written(request: pytest.FixtureRequest) -> Iterator[Written]:
         return
     if request.param == "memory":
         yield InMemory()
+        return
+    if request.param in with_a_log():
+        on_broker = open_written(request.param, request.getfixturevalue("broker_server")(request.param).address)
+        yield on_broker
+        on_broker.close()
         return
     found: Written = request.getfixturevalue("in_redis")
     yield found
@@ -255,26 +281,26 @@ def test_positions_are_compared_as_numbers(written: Written) -> None:
         assert written.log.compare(left, left) == 0
 
 
-def test_after_a_trim_the_rest_is_read_and_the_extent_says_what_is_gone(written: Written) -> None:
-    written.record("votes", EVENTS)
-    found = positions(written)
-    written.trim("votes", found[9])
-    assert data(written.log.read("votes", None, 100)) == EVENTS[10:]
-    assert data(written.log.read("votes", found[3], 100)) == EVENTS[10:]
-    assert data(written.log.read_back("votes", None, 100)) == EVENTS[:9:-1]
-    extent = written.log.extent("votes")
+def test_after_a_trim_the_rest_is_read_and_the_extent_says_what_is_gone(trimmed: Written) -> None:
+    trimmed.record("votes", EVENTS)
+    found = positions(trimmed)
+    trimmed.trim("votes", found[9])
+    assert data(trimmed.log.read("votes", None, 100)) == EVENTS[10:]
+    assert data(trimmed.log.read("votes", found[3], 100)) == EVENTS[10:]
+    assert data(trimmed.log.read_back("votes", None, 100)) == EVENTS[:9:-1]
+    extent = trimmed.log.extent("votes")
     assert (extent.first, extent.last, extent.length) == (found[10], found[-1], 15)
     assert extent.trimmed_to is not None
-    assert written.log.compare(found[9], extent.trimmed_to) <= 0 < written.log.compare(found[10], extent.trimmed_to)
+    assert trimmed.log.compare(found[9], extent.trimmed_to) <= 0 < trimmed.log.compare(found[10], extent.trimmed_to)
 
 
-def test_a_log_trimmed_to_nothing_still_knows_how_far_it_had_come(written: Written) -> None:
-    written.record("votes", EVENTS)
-    last = positions(written)[-1]
-    written.trim("votes", last)
-    extent = written.log.extent("votes")
+def test_a_log_trimmed_to_nothing_still_knows_how_far_it_had_come(trimmed: Written) -> None:
+    trimmed.record("votes", EVENTS)
+    last = positions(trimmed)[-1]
+    trimmed.trim("votes", last)
+    extent = trimmed.log.extent("votes")
     assert (extent.first, extent.last, extent.length, extent.trimmed_to) == (None, None, 0, last)
-    assert list(written.log.read("votes", last, 10)) == []
+    assert list(trimmed.log.read("votes", last, 10)) == []
 
 
 def test_a_flushed_topic_is_another_log_of_which_nothing_was_trimmed(written: Written) -> None:

@@ -1,66 +1,42 @@
 """Every event store keeps the promises of `sidestream.ports.EventStore`; the one in memory is the specification."""
 
-import threading
-from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from collections.abc import Iterator
 
 import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from sidestream.adapters.memory_events import MemoryEventStore
-from sidestream.adapters.sqlite_events import SqliteEventStore
-from sidestream.errors import AppendRefused, EventConflict, InvalidEvent, WrongExpectedVersion
-from sidestream.event import MAX_EVENT_BYTES, NewEvent, decode_event
-from sidestream.identifiers import new_id
-from sidestream.ports import ANY, NO_STREAM, Append, EventStore, ExpectedVersion
+from sidestream.errors import EventConflict, InvalidEvent, WrongExpectedVersion
+from sidestream.event import MAX_EVENT_BYTES, decode_event
+from sidestream.ports import ANY, NO_STREAM, Append, ExpectedVersion, ServiceStore, StoredEvent
+from tests.contract.stores import ADAPTERS, event, facts, open_store, to
+from tests.waiting import until
 
 AWKWARD = '{"big":9007199254740993,"float":0.12345678901234567,"one":1.0,"nul":"\\u0000","sign":"🗳️"}'.encode()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EventStore]:
-    made: EventStore = MemoryEventStore() if request.param == "memory" else SqliteEventStore(tmp_path / "store.sqlite")
+def again(*stored: StoredEvent) -> tuple[StoredEvent, ...]:
+    """What an append returns that finds these stored already."""
+    return tuple(msgspec.structs.replace(each, repeated=True) for each in stored)
+
+
+@pytest.fixture(params=ADAPTERS)
+def store(request: pytest.FixtureRequest) -> Iterator[ServiceStore]:
+    made = open_store(request.param, request)
     yield made
     made.close()
-
-
-def event(
-    subject: str | None = None, *, event_id: str = "", data: bytes = b"{}", topic: str = "orders", fingerprint: bytes = b""
-) -> NewEvent:
-    return NewEvent(
-        topic=topic,
-        id=event_id or new_id(),
-        source="/services/orders",
-        type="order.placed",
-        data=data,
-        subject=subject,
-        fingerprint=fingerprint,
-    )
-
-
-def to(stream: str, *events: NewEvent, expected: ExpectedVersion = ANY) -> Append:
-    return Append(stream, events, expected)
-
-
-def facts(*events: NewEvent) -> Append:
-    return Append(None, events)
 
 
 # ── places ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_an_append_gives_every_event_its_place_in_the_order_given(store: EventStore) -> None:
+def test_an_append_gives_every_event_its_place_in_the_order_given(store: ServiceStore) -> None:
     first, second = store.append([to("order-1", event("order-1"), event("order-1"))])
     (third,) = store.append([to("order-2", event("order-2", topic="other"))])
     assert [(e.sequence, e.version, e.stream) for e in (first, second, third)] == [(1, 1, "order-1"), (2, 2, "order-1"), (1, 1, "order-2")]
     assert first.position < second.position < third.position
 
 
-def test_the_stored_bytes_are_the_wire_with_its_number(store: EventStore) -> None:
+def test_the_stored_bytes_are_the_wire_with_its_number(store: ServiceStore) -> None:
     (stored,) = store.append([to("order-1", event("order-1", data=AWKWARD))])
     envelope = decode_event(stored.wire)
     assert bytes(envelope.data) == AWKWARD
@@ -68,19 +44,19 @@ def test_the_stored_bytes_are_the_wire_with_its_number(store: EventStore) -> Non
     assert store.read_stream("order-1") == (stored,)
 
 
-def test_facts_have_a_count_and_no_version(store: EventStore) -> None:
+def test_facts_have_a_count_and_no_version(store: ServiceStore) -> None:
     stored = store.append([facts(event("file-1"), event("file-1"), event(None))])
     assert [(e.sequence, e.version, e.stream) for e in stored] == [(1, None, None), (2, None, None), (3, None, None)]
     assert [decode_event(e.wire).streamversion for e in stored] == [None, None, None]
     assert store.stream_version("file-1") == 0
 
 
-def test_the_producer_is_an_id_with_its_epoch(store: EventStore) -> None:
+def test_the_producer_is_an_id_with_its_epoch(store: ServiceStore) -> None:
     identifier, _, epoch = store.producer.partition(".")
     assert (len(identifier), epoch) == (36, "1")
 
 
-def test_several_streams_and_topics_in_one_append_are_counted_each(store: EventStore) -> None:
+def test_several_streams_and_topics_in_one_append_are_counted_each(store: ServiceStore) -> None:
     appends = [to("order-1", event("order-1")), facts(event("x", topic="votes")), to("order-1", event("order-1"), expected=1)]
     assert [(e.topic, e.sequence, e.version) for e in store.append(appends)] == [("orders", 1, 1), ("votes", 1, None), ("orders", 2, 2)]
     assert store.topics() == ("orders", "votes")
@@ -90,7 +66,7 @@ def test_several_streams_and_topics_in_one_append_are_counted_each(store: EventS
 
 
 @pytest.mark.parametrize(("expected", "length"), [(NO_STREAM, 0), (ANY, 0), (0, 0), (ANY, 2), (2, 2)])
-def test_a_belief_that_holds_is_accepted(store: EventStore, expected: ExpectedVersion, length: int) -> None:
+def test_a_belief_that_holds_is_accepted(store: ServiceStore, expected: ExpectedVersion, length: int) -> None:
     for _ in range(length):
         store.append([to("order-1", event("order-1"))])
     (stored,) = store.append([to("order-1", event("order-1"), expected=expected)])
@@ -98,7 +74,7 @@ def test_a_belief_that_holds_is_accepted(store: EventStore, expected: ExpectedVe
 
 
 @pytest.mark.parametrize(("expected", "length"), [(NO_STREAM, 1), (1, 0), (1, 2), (3, 2)])
-def test_a_belief_that_does_not_hold_stores_nothing(store: EventStore, expected: ExpectedVersion, length: int) -> None:
+def test_a_belief_that_does_not_hold_stores_nothing(store: ServiceStore, expected: ExpectedVersion, length: int) -> None:
     for _ in range(length):
         store.append([to("order-1", event("order-1"))])
     with pytest.raises(WrongExpectedVersion, match=rf"order-1: expected version .*, found {length}\."):
@@ -110,29 +86,30 @@ def test_a_belief_that_does_not_hold_stores_nothing(store: EventStore, expected:
 # ── repeats ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_repeat_returns_the_first_place_and_stores_nothing(store: EventStore) -> None:
+def test_a_repeat_returns_the_first_place_and_stores_nothing(store: ServiceStore) -> None:
     repeated = event("order-1")
     (first,) = store.append([to("order-1", repeated)])
     store.append([to("order-1", event("order-1"))])
-    assert store.append([to("order-1", repeated)]) == (first,)
+    assert store.append([to("order-1", repeated)]) == again(first)
     assert len(store.follow(0)) == 2
 
 
-def test_a_repeat_inside_one_call_is_stored_once(store: EventStore) -> None:
+def test_a_repeat_inside_one_call_is_stored_once(store: ServiceStore) -> None:
     repeated = event("order-1")
-    first, other, again = store.append([to("order-1", repeated, event("order-1")), to("order-1", repeated)])
-    assert (again, other.sequence, len(store.follow(0))) == (first, 2, 2)
+    first, other, second = store.append([to("order-1", repeated, event("order-1")), to("order-1", repeated)])
+    assert (first.repeated, other.repeated, other.sequence, len(store.follow(0))) == (False, False, 2, 2)
+    assert (second,) == again(first)
 
 
-def test_a_retried_append_with_its_old_belief_is_the_same_success(store: EventStore) -> None:
+def test_a_retried_append_with_its_old_belief_is_the_same_success(store: ServiceStore) -> None:
     append = to("order-1", event("order-1"), event("order-1"), expected=0)
     stored = store.append([append])
     store.append([to("order-1", event("order-1"), expected=2)])
-    assert store.append([append]) == stored
-    assert store.append([to("order-1", *append.events, expected=NO_STREAM)]) == stored
+    assert store.append([append]) == again(*stored)
+    assert store.append([to("order-1", *append.events, expected=NO_STREAM)]) == again(*stored)
 
 
-def test_a_half_repeat_holds_the_writer_to_its_belief(store: EventStore) -> None:
+def test_a_half_repeat_holds_the_writer_to_its_belief(store: ServiceStore) -> None:
     known = event("order-1")
     store.append([to("order-1", known)])
     with pytest.raises(WrongExpectedVersion):
@@ -141,7 +118,26 @@ def test_a_half_repeat_holds_the_writer_to_its_belief(store: EventStore) -> None
     assert second.version == 2
 
 
-def test_the_same_id_with_other_content_is_a_conflict(store: EventStore) -> None:
+def test_many_new_events_around_one_that_is_stored_are_stored_and_nothing_twice(store: ServiceStore) -> None:
+    known = event("file-1", event_id="e30")
+    first = store.append([facts(known)])
+    new = [event("file-1", event_id=f"e{n}") for n in range(60)]
+    stored = store.append([facts(*new[:30], known, *new[31:])])
+    assert [e.event_id for e in stored if e.repeated] == ["e30"]
+    assert stored[30] == again(*first)[0]
+    assert [e.sequence for e in stored if not e.repeated] == list(range(2, 61))
+    assert store.follow(0) == (*first, *(e for e in stored if not e.repeated))
+
+
+def test_a_refused_append_leaves_no_topic_behind(store: ServiceStore) -> None:
+    store.append([facts(event(event_id="e1", data=b"1"))])
+    with pytest.raises(EventConflict):
+        store.append([facts(event(topic="votes"), event(event_id="e1", data=b"2"))])
+    assert store.topics() == ("orders",)
+    assert store.backlog() == {"orders": 1}
+
+
+def test_the_same_id_with_other_content_is_a_conflict(store: ServiceStore) -> None:
     store.append([facts(event("x", event_id="7"))])
     with pytest.raises(EventConflict, match="event 7 of /services/orders is stored already"):
         store.append([facts(event("y")), facts(event("x", event_id="7", data=b'{"a":1}'))])
@@ -150,12 +146,12 @@ def test_the_same_id_with_other_content_is_a_conflict(store: EventStore) -> None
     assert len(store.follow(0)) == 1
 
 
-def test_a_fingerprint_decides_what_a_repeat_is(store: EventStore) -> None:
+def test_a_fingerprint_decides_what_a_repeat_is(store: ServiceStore) -> None:
     (first,) = store.append([facts(event("x", event_id="7", data=b'{"a":1,"b":2}', fingerprint=b"same"))])
-    assert store.append([facts(event("x", event_id="7", data=b'{"b":2,"a":1}', fingerprint=b"same"))]) == (first,)
+    assert store.append([facts(event("x", event_id="7", data=b'{"b":2,"a":1}', fingerprint=b"same"))]) == again(first)
 
 
-def test_the_same_id_of_another_source_is_another_event(store: EventStore) -> None:
+def test_the_same_id_of_another_source_is_another_event(store: ServiceStore) -> None:
     mine = event("x", event_id="7")
     stored = store.append([facts(mine, msgspec.structs.replace(mine, source="/services/other"))])
     assert [e.sequence for e in stored] == [1, 2]
@@ -180,34 +176,34 @@ def test_the_same_id_of_another_source_is_another_event(store: EventStore) -> No
     ],
     ids=["other subject", "no subject", "no name", "no events", "id", "subject", "not JSON", "not UTF-8", "no topic", "too large"],
 )
-def test_an_invalid_event_is_refused_with_all_that_came_with_it(store: EventStore, bad: Append) -> None:
+def test_an_invalid_event_is_refused_with_all_that_came_with_it(store: ServiceStore, bad: Append) -> None:
     with pytest.raises(InvalidEvent):
         store.append([facts(event("good")), bad])
     assert (store.follow(0), store.append([facts(event("good"))])[0].sequence) == ((), 1)
 
 
 @pytest.mark.parametrize("text", ["nul \0 inside", "🗳️", "'; DROP TABLE events; --", " ", "x" * 500])
-def test_any_text_may_name_a_stream_a_topic_and_an_event(store: EventStore, text: str) -> None:
+def test_any_text_may_name_a_stream_a_topic_and_an_event(store: ServiceStore, text: str) -> None:
     (stored,) = store.append([to(text, event(text, event_id=text, topic=text))])
     assert (store.read_stream(text), store.unpublished(text), store.topics()) == ((stored,), (stored,), (text,))
-    assert store.append([to(text, event(text, event_id=text, topic=text))]) == (stored,)
+    assert store.append([to(text, event(text, event_id=text, topic=text))]) == again(stored)
     assert (store.stream_version(text), store.stream_version(text + "\0")) == (1, 0)
 
 
-def test_no_appends_are_no_change(store: EventStore) -> None:
+def test_no_appends_are_no_change(store: ServiceStore) -> None:
     assert store.append([]) == ()
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_stream_is_read_after_a_version_and_in_pages(store: EventStore) -> None:
+def test_a_stream_is_read_after_a_version_and_in_pages(store: ServiceStore) -> None:
     store.append([to("order-1", *(event("order-1") for _ in range(5))), to("order-2", event("order-2"))])
     assert [e.version for e in store.read_stream("order-1", after=1, limit=3)] == [2, 3, 4]
     assert (store.read_stream("order-1", after=5), store.read_stream("none"), store.stream_version("order-1")) == ((), (), 5)
 
 
-def test_the_store_is_followed_in_commit_order(store: EventStore) -> None:
+def test_the_store_is_followed_in_commit_order(store: ServiceStore) -> None:
     appended = [
         stored for n in range(10) for stored in store.append([to(f"order-{n % 3}", event(f"order-{n % 3}"), event(f"order-{n % 3}"))])
     ]
@@ -217,134 +213,53 @@ def test_the_store_is_followed_in_commit_order(store: EventStore) -> None:
     assert read == appended
 
 
-# ── publishing ───────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_a_stream_is_read_backwards_in_pages(store: ServiceStore) -> None:
+    stored = store.append([to("order-1", *(event("order-1") for _ in range(5))), to("order-2", event("order-2"))])
+    assert store.read_stream_back("order-1", limit=2) == (stored[4], stored[3])
+    assert store.read_stream_back("order-1", before=4) == (stored[2], stored[1], stored[0])
+    assert (store.read_stream_back("order-1", before=1), store.read_stream_back("none")) == ((), ())
 
 
-def test_what_is_not_marked_is_unpublished(store: EventStore) -> None:
-    stored = store.append([facts(*(event("x") for _ in range(5)), event("y", topic="votes"))])
-    store.mark_published("orders", 2)
-    assert store.unpublished("orders") == stored[2:5]
-    assert store.unpublished("orders", limit=1, after=3) == stored[3:4]
-    assert store.unpublished("orders", after=1) == stored[2:5]
-    assert store.unpublished("votes") == stored[5:]
-    assert store.backlog() == {"orders": 3, "votes": 1}
-    assert store.unpublished("nobody") == ()
+async def test_a_stream_is_read_as_it_was_at_a_time(store: ServiceStore) -> None:
+    (first,) = store.append([to("order-1", event("order-1"))])
+    await until(lambda: store.append([facts(event("tick"))])[0].recorded_ms > first.recorded_ms)
+    second, third = store.append([to("order-1", event("order-1"), event("order-1"))])
+    assert store.read_stream("order-1", until_ms=first.recorded_ms - 1) == ()
+    assert store.read_stream("order-1", until_ms=first.recorded_ms) == (first,)
+    assert store.read_stream("order-1", after=1, limit=1, until_ms=second.recorded_ms) == (second,)
+    assert store.read_stream("order-1", until_ms=third.recorded_ms) == (first, second, third)
 
 
-def test_a_mark_never_goes_back_nor_beyond_the_last_event(store: EventStore) -> None:
-    store.append([facts(event("x"), event("x"), event("x"))])
-    for mark in (2, 1, 0):
-        store.mark_published("orders", mark)
-    assert store.backlog() == {"orders": 1}
-    store.mark_published("orders", 99)
-    store.mark_published("nobody", 1)
-    (later,) = store.append([facts(event("x"))])
-    assert store.unpublished("orders") == (later,)
+def test_a_topic_is_read_from_a_position_on_and_back(store: ServiceStore) -> None:
+    for n in range(4):
+        store.append([to(f"order-{n}", event(f"order-{n}")), facts(event("x", topic="votes"), event("y", topic="votes"))])
+    votes = [e for e in store.follow(0) if e.topic == "votes"]
+    assert list(store.read_topic("votes")) == votes
+    assert list(store.read_topic("votes", votes[3].position, limit=2)) == votes[3:5]
+    assert list(store.read_topic("votes", votes[3].position + 1)) == votes[4:]
+    assert list(store.read_topic("votes", votes[1].position + 1, limit=1)) == votes[2:3]
+    assert list(store.read_topic_back("votes")) == votes[::-1]
+    assert list(store.read_topic_back("votes", votes[3].position, limit=2)) == [votes[2], votes[1]]
+    assert (store.read_topic("votes", votes[-1].position + 1), store.read_topic_back("votes", votes[0].position)) == ((), ())
 
 
-# ── side by side ─────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_the_events_of_a_topic_are_counted(store: ServiceStore) -> None:
+    store.append([facts(event("x"), event("y"), event("z", topic="votes"))])
+    assert (store.count_topic("orders"), store.count_topic("votes"), store.count_topic("nobody")) == (2, 1, 0)
 
 
-def side_by_side(count: int, work: Callable[[int], object]) -> None:
-    begin = threading.Barrier(count)
-
-    def together(number: int) -> None:
-        begin.wait()
-        work(number)
-
-    with ThreadPoolExecutor(count) as pool:
-        list(pool.map(together, range(count)))
+@pytest.mark.parametrize("name", ["none", "", "nul \0", "\ud800"])
+def test_what_was_never_stored_is_read_as_nothing(store: ServiceStore, name: str) -> None:
+    store.append([to("order-1", event("order-1"))])
+    assert (store.read_stream(name), store.read_stream_back(name), store.stream_version(name)) == ((), (), 0)
+    assert (store.read_topic(name), store.read_topic_back(name), store.count_topic(name), store.unpublished(name)) == ((), (), 0, ())
 
 
-def test_writers_that_believe_anything_leave_a_gapless_stream(store: EventStore) -> None:
-    side_by_side(20, lambda _: [store.append([to("order-1", event("order-1"))]) for _ in range(10)])
-    stored = store.read_stream("order-1")
-    assert [e.version for e in stored] == [e.sequence for e in stored] == [e.position for e in stored] == list(range(1, 201))
-
-
-def test_writers_with_the_same_belief_have_one_winner(store: EventStore) -> None:
-    outcomes: Counter[str] = Counter()
-
-    def write(_: int) -> None:
-        for version in range(10):
-            try:
-                store.append([to("order-1", event("order-1"), expected=version)])
-                outcomes["won"] += 1
-            except AppendRefused:
-                outcomes["lost"] += 1
-            while store.stream_version("order-1") <= version:
-                pass
-
-    side_by_side(8, write)
-    assert (outcomes["won"], outcomes["lost"], store.stream_version("order-1")) == (10, 70, 10)
-
-
-def test_the_same_event_from_many_writers_is_stored_once(store: EventStore) -> None:
-    repeated = event("order-1")
-    places = []
-    side_by_side(20, lambda _: places.append(store.append([to("order-1", repeated)])))
-    assert (len({p[0].position for p in places}), len(store.follow(0))) == (1, 1)
-
-
-def test_a_refused_append_does_not_take_those_beside_it_along(store: EventStore) -> None:
-    refused: Counter[type] = Counter()
-
-    def write(number: int) -> None:
-        for _ in range(20):
-            try:
-                store.append([facts(event("x")), to("order-1", event("order-1"), expected=0 if number % 2 else 7)])
-            except WrongExpectedVersion as error:
-                refused[type(error)] += 1
-
-    side_by_side(10, write)
-    assert (refused[WrongExpectedVersion], len(store.follow(0))) == (199, 2)
-    assert [e.sequence for e in store.follow(0)] == [1, 2]
-
-
-def test_a_follower_beside_writers_skips_nothing(store: EventStore) -> None:
-    seen: list[int] = []
-    done = threading.Event()
-
-    def follow() -> None:
-        while not done.is_set() or store.follow(seen[-1] if seen else 0):
-            seen.extend(e.position for e in store.follow(seen[-1] if seen else 0, limit=50))
-
-    follower = threading.Thread(target=follow)
-    follower.start()
-    side_by_side(8, lambda n: [store.append([facts(event(f"x-{n}"), event(f"x-{n}"))]) for _ in range(25)])
-    done.set()
-    follower.join()
-    assert seen == list(range(1, 401))
-
-
-# ── the two against each other ───────────────────────────────────────────────────────────────────────────────────────
-
-ids = st.sampled_from([f"e{n}" for n in range(12)])
-contents = st.sampled_from([b"1", b"2"])
-streams = st.sampled_from([None, "a-1", "a-2"])
-beliefs = st.one_of(st.sampled_from([ANY, NO_STREAM]), st.integers(0, 3))
-
-
-@st.composite
-def an_append(draw: st.DrawFn) -> Append:
-    stream = draw(streams)
-    events = draw(st.lists(st.tuples(ids, contents, st.sampled_from(["t", "u"])), min_size=1, max_size=4))
-    made = tuple(event(stream, event_id=name, data=data, topic=topic) for name, data, topic in events)
-    return Append(stream, made, draw(beliefs))
-
-
-def what(store: EventStore, appends: list[Append]) -> object:
-    try:
-        return [(e.position, e.topic, e.sequence, e.event_id, e.stream, e.version) for e in store.append(appends)]
-    except AppendRefused as error:
-        return type(error), str(error)
-
-
-@given(st.lists(st.lists(an_append(), min_size=1, max_size=3), max_size=12))
-@settings(max_examples=60, deadline=None)
-def test_sqlite_does_what_the_specification_does(tmp_path_factory: pytest.TempPathFactory, calls: list[list[Append]]) -> None:
-    specification, store = MemoryEventStore(), SqliteEventStore(tmp_path_factory.mktemp("store") / "store.sqlite")
-    assert [what(store, call) for call in calls] == [what(specification, call) for call in calls]
-    assert len(store.follow(0)) == len(specification.follow(0))
-    assert store.backlog() == specification.backlog()
-    store.close()
+@pytest.mark.parametrize("number", [-1, 2**70, -(2**70)])
+def test_a_number_that_no_event_has_is_compared_as_it_is(store: ServiceStore, number: int) -> None:
+    stored = store.append([to("order-1", event("order-1"))])
+    beyond, below = (() if number > 0 else stored), (stored if number > 0 else ())
+    assert store.follow(number) == store.read_stream("order-1", number) == store.read_topic("orders", number) == beyond
+    assert store.read_stream_back("order-1", number) == store.read_topic_back("orders", number) == below
+    assert store.read_stream("order-1", until_ms=number) == below
+    assert store.follow(0, limit=number) == store.read_stream("order-1", limit=number) == store.read_topic("orders", limit=number) == below

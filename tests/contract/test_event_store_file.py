@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from sidestream.adapters.sqlite_events import SCHEMA_VERSION, SqliteEventStore
+from sidestream.adapters.memory_events import MemoryEventStore
+from sidestream.adapters.sqlite_events import SqliteEventStore
 from sidestream.errors import ConfigurationError, StoreAway, WrongExpectedVersion
 from sidestream.event import NewEvent, decode_event
 from sidestream.identifiers import new_id
-from sidestream.ports import Append
+from sidestream.ports import Answer, Append, ServiceStore, Snapshot
 from tests.waiting import until
 
 REPOSITORY = Path(__file__).parents[2]
@@ -157,16 +158,6 @@ def test_a_file_that_cannot_be_made_is_the_store_away(tmp_path: Path) -> None:
         SqliteEventStore(tmp_path / "missing" / "store.sqlite")
 
 
-def test_a_newer_file_is_refused_with_the_remedy(tmp_path: Path) -> None:
-    path = tmp_path / "store.sqlite"
-    SqliteEventStore(path).close()
-    connection = sqlite3.connect(path)
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
-    connection.close()
-    with pytest.raises(ConfigurationError, match=f"expected an event store of schema version {SCHEMA_VERSION}, found {SCHEMA_VERSION + 1}"):
-        SqliteEventStore(path)
-
-
 def test_somebody_elses_database_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "store.sqlite"
     connection = sqlite3.connect(path)
@@ -205,10 +196,101 @@ async def test_of_appends_that_share_a_transaction_a_refused_one_leaves_no_trace
     with ThreadPoolExecutor(3) as pool:
         with store._write_lock:
             good = [pool.submit(store.append, [fact()])]
+            await until(lambda: store._turns._is_led and not store._turns._queue)  # it waits for the lock; the others share the next turn
             refused = pool.submit(store.append, [Append("order-1", (new_topic,), 7)])
             good.append(pool.submit(store.append, [fact()]))
-            await until(lambda: len(store._queue) == 3)
+            await until(lambda: len(store._turns._queue) == 2)
         assert sorted(future.result()[0].sequence for future in good) == [1, 2]
         assert isinstance(refused.exception(), WrongExpectedVersion)
     assert store.topics() == ("orders",)
+    store.close()
+
+
+# ── processes, and what a power cut may take ─────────────────────────────────────────────────────────────────────────
+
+
+def test_a_follower_beside_writing_processes_skips_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    store = SqliteEventStore(path)
+    writers = [writer(path, f"w{n}", 100, 3) for n in range(2)]
+    seen: list[int] = []
+    while any(process.poll() is None for process in writers) or store.follow(seen[-1] if seen else 0, 1):
+        seen += [e.position for e in store.follow(seen[-1] if seen else 0, 50)]
+    assert [process.communicate()[1] for process in writers] == ["", ""]
+    assert seen == list(range(1, 601))
+    store.close()
+
+
+def test_only_what_may_be_lost_does_not_wait_for_the_disk(tmp_path: Path) -> None:
+    store = SqliteEventStore(tmp_path / "store.sqlite")
+    waited: list[str] = []
+    store._writer.set_trace_callback(waited.append)
+    store.append([fact()], Answer("k", b"r" * 16, b""))
+    store.publish_again("orders", 0)
+    store.begin_epoch()
+    store.adopt("orders", [])
+    assert not any("synchronous" in statement for statement in waited)
+    for light in (
+        lambda: store.mark_published("orders", 1),
+        lambda: store.claim("other", b"r" * 16, 60),
+        lambda: store.release("other"),
+        lambda: store.forget_answers(0),
+        lambda: store.lease("relay", "a", 60),
+        lambda: store.end_lease("relay", "a"),
+        lambda: store.keep_snapshot(Snapshot("order-1", 1, "s", b"")),
+        store.drop_snapshots,
+    ):
+        waited.clear()
+        light()
+        assert [waited[0], waited[-1]] == ["PRAGMA synchronous = NORMAL", "PRAGMA synchronous = FULL"]
+    store.close()
+
+
+def test_a_file_that_may_only_be_read_is_the_store_away_and_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    store = SqliteEventStore(path)
+    stored = store.append([fact()])
+    store._writer.execute("PRAGMA query_only = ON")
+    for work in (
+        lambda: store.append([fact()], Answer("k", b"r" * 16, b"")),
+        lambda: store.claim("k", b"r" * 16, 60),
+        lambda: store.mark_published("orders", 1),
+        lambda: store.publish_again("orders", 0),
+        lambda: store.lease("relay", "a", 60),
+        lambda: store.keep_snapshot(Snapshot("order-1", 1, "s", b"")),
+        store.begin_epoch,
+    ):
+        with pytest.raises(StoreAway, match="readonly"):
+            work()
+    assert (store.follow(0), store.unpublished("orders"), store.producer[-2:]) == (stored, stored, ".1")
+    store._writer.execute("PRAGMA query_only = OFF")
+    assert store.claim("k", b"r" * 16, 60) is None
+    store.close()
+
+
+def test_an_answer_whose_events_could_not_be_stored_is_not_stored_either(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    store = SqliteEventStore(path, lock_seconds=0.1)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreAway, match="locked"):
+        store.append([fact()], Answer("k", b"r" * 16, b"201"))
+    other.execute("ROLLBACK")
+    other.close()
+    assert (store.follow(0), store.claim("k", b"r" * 16, 60)) == ((), None)
+    store.close()
+
+
+@pytest.mark.parametrize("adapter", [MemoryEventStore, None])
+def test_a_stream_as_it_was_is_a_state_that_there_was_though_the_clock_went_back(tmp_path: Path, adapter: type | None) -> None:
+    times = iter((100, 300, 200, 400))
+    store: ServiceStore
+    if adapter is None:
+        store = SqliteEventStore(tmp_path / "store.sqlite", clock_ms=lambda: next(times))
+    else:
+        store = MemoryEventStore(clock_ms=lambda: next(times))
+    for n in range(4):
+        store.append([Append("order-1", (NewEvent(topic="orders", id=f"e{n}", source="/test", type="order.placed", subject="order-1"),))])
+    until = {ms: [e.version for e in store.read_stream("order-1", until_ms=ms)] for ms in (99, 100, 200, 300, 400)}
+    assert until == {99: [], 100: [1], 200: [1], 300: [1, 2, 3], 400: [1, 2, 3, 4]}
     store.close()

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from sidestream.adapters.memory_log import MemoryLog
+from sidestream.applied import BOOKKEEPING
 from sidestream.errors import HistoryTrimmed, LogUnavailable, ReadModelError, StoreAway
 from sidestream.event import Counted, Envelope, NewEvent, encode_event
 from sidestream.hosting import ProjectionHost
@@ -206,3 +207,41 @@ def test_a_rebuild_tells_how_far_it_is(read_models: ReadModels) -> None:
     rebuild(Hits(), REGISTRY, log, read_models, now, progress=lambda done, total: told.append((done, total)))
     assert told[-1] == (1200, 1200)
     assert [done for done, _ in told] == sorted(done for done, _ in told)
+
+
+async def test_an_app_that_starts_during_the_very_first_rebuild_waits_for_it(read_models: ReadModels) -> None:
+    log = MemoryLog()
+    log.record("hits", wires(1, 3))
+    with read_models.exclusively("a rebuild"):
+        async with host_of(log, read_models, sweep_seconds=0.02) as host:
+            assert "being built" in host.not_ready()
+            with pytest.raises(StoreAway, match="being built"):
+                hits(host)
+            name = read_models.create(1, (*BOOKKEEPING, *Hits.tables), "")
+            read_models.mark_ready(name)
+            read_models.switch(name)
+            await until(lambda: host.not_ready() == "" and hits(host) == 3)
+            assert [info.name for info in read_models.generations()] == [name]
+
+
+async def test_the_first_generation_is_made_when_the_rebuild_that_was_to_make_it_has_died(read_models: ReadModels) -> None:
+    log = MemoryLog()
+    log.record("hits", wires(1, 3))
+    rebuilding = read_models.exclusively("a rebuild")
+    rebuilding.__enter__()
+    async with host_of(log, read_models, sweep_seconds=0.02) as host:
+        assert host.not_ready()
+        rebuilding.__exit__(None, None, None)
+        await until(lambda: host.not_ready() == "" and hits(host) == 3)
+
+
+async def test_a_generation_that_is_dropped_while_it_is_followed_is_left_and_harms_nobody(read_models: ReadModels) -> None:
+    log = MemoryLog()
+    log.record("hits", wires(1, 3))
+    async with host_of(log, read_models, sweep_seconds=0.02) as host:
+        await until(lambda: hits(host) == 3)
+        await asyncio.to_thread(rebuild, Hits(), REGISTRY, log, read_models, now)
+        await until(lambda: set(host.totals()) == {"g1", "g2"})
+        await asyncio.to_thread(read_models.drop, "g1")
+        log.record("hits", wires(4, 2))
+        await until(lambda: set(host.totals()) == {"g2"} and hits(host) == 5)

@@ -2,7 +2,8 @@
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -12,9 +13,9 @@ from sidestream.adapters.memory_log import MemoryLog
 from sidestream.applied import BOOKKEEPING, COUNTS, PARKED_EVENTS
 from sidestream.applying import Rule
 from sidestream.dead_letters import parked_events, parked_streams, retry
-from sidestream.errors import HistoryTrimmed, RefusedByStore
+from sidestream.errors import ForeignPosition, HistoryTrimmed, RefusedByStore
 from sidestream.event import Counted, Envelope, NewEvent, encode_event
-from sidestream.ports import Generation, Query, ReadModels
+from sidestream.ports import Generation, LogEntry, Query, ReadModels, Unit
 from sidestream.projection import Projection, Rows, Table
 from sidestream.projector import Projector
 from sidestream.registry import Category, EventType, Registry
@@ -286,6 +287,29 @@ def test_another_log_under_the_same_name_does_not_take_the_read_model_back(bank:
     assert outcome.duplicates == 3
 
 
+class OtherKind(MemoryLog):
+    """Positions of another kind than those that were noted."""
+
+    def read(self, topic: str, start: str | None, limit: int) -> Sequence[LogEntry]:
+        if start is not None and not start.startswith("at "):
+            raise ForeignPosition(f"{start} is of another kind of log")
+        found = super().read(topic, start and start.removeprefix("at "), limit)
+        return [msgspec.structs.replace(entry, position=f"at {entry.position}") for entry in found]
+
+
+def test_a_log_that_moved_to_another_kind_of_broker_is_read_from_its_start_and_the_counts_skip(bank: Bank) -> None:
+    wires = [bank.wire("account-a", amount) for amount in (1, 2, 3)]
+    bank.record(*wires)
+    bank.projector.catch_up()
+    bank.log = OtherKind()
+    assert bank.new_projector().catch_up().counted == 0, "nothing stands there yet"
+    bank.record(*wires, bank.wire("account-a", 4))
+    outcome = bank.new_projector().catch_up()
+    assert bank.accounts() == {"account-a": (10, "1 2 3 4")}
+    assert outcome.duplicates == 3
+    assert bank.new_projector().catch_up().duplicates == 0, "it goes on where it was"
+
+
 def test_a_log_trimmed_beyond_the_checkpoint_is_an_error_never_a_silent_skip(bank: Bank) -> None:
     bank.record(*(bank.wire("account-a", amount) for amount in (1, 2, 3, 4)))
     bank.new_projector(batch=1).step()
@@ -388,3 +412,110 @@ def test_an_unreadable_entry_that_becomes_readable_is_counted_when_it_is_retried
     bank.record(good)
     bank.new_projector().catch_up()
     assert bank.accounts() == {"account-a": (1, "1")}
+
+
+# ── what is remembered between transactions ──────────────────────────────────────────────────────────────────────────
+
+
+def test_rows_that_another_process_wrote_meanwhile_are_read_again(bank: Bank) -> None:
+    bank.record(bank.wire("account-a", 1))
+    other = bank.new_projector()
+    bank.projector.catch_up()
+    bank.record(bank.wire("account-a", 2))
+    other.catch_up()
+    bank.record(bank.wire("account-a", 4))
+    for _ in range(2):  # the first finds that somebody was faster
+        bank.projector.catch_up()
+    assert bank.accounts() == {"account-a": (7, "1 2 4")}
+
+
+def test_rows_that_a_retry_wrote_meanwhile_are_read_again(bank: Bank) -> None:
+    bank.record(bank.wire("account-a", 1, 1), bank.wire("account-a", -5, 2))
+    bank.projector.catch_up()
+    bank.projection.mended = True
+    retry(bank.rule, bank.generation, lambda: "later")  # the checkpoint stands where it stood
+    bank.record(bank.wire("account-a", 7, 3))
+    bank.projector.catch_up()
+    assert bank.accounts() == {"account-a": (3, "1 -5 7")}
+
+
+def test_rows_of_a_transaction_that_was_rolled_back_are_forgotten(bank: Bank) -> None:
+    bank.record(bank.wire("account-a", 1))
+    bank.projector.catch_up()
+    crashing = Projector(bank.rule, bank.log, _Crashing(bank.generation), lambda: "now")
+    bank.record(bank.wire("account-a", 2))
+    with pytest.raises(KeyboardInterrupt):
+        crashing.step()
+    crashing.catch_up()
+    assert bank.accounts() == {"account-a": (3, "1 2")}
+
+
+def test_rows_are_kept_from_one_transaction_to_the_next_and_not_read_again(bank: Bank) -> None:
+    counting = _CountingReads(bank.generation)
+    projector = Projector(bank.rule, bank.log, counting, lambda: "now")
+    for amount in (1, 2, 3):
+        bank.record(bank.wire("account-a", amount), bank.wire("account-b", amount))
+        projector.catch_up()
+    assert bank.accounts() == {"account-a": (6, "1 2 3"), "account-b": (6, "1 2 3")}
+    assert counting.rows_read == 2
+
+
+def test_rows_that_weigh_too_much_are_not_kept(bank: Bank) -> None:
+    counting = _CountingReads(bank.generation)
+    projector = Projector(bank.rule, bank.log, counting, lambda: "now", keep_bytes=1)
+    for amount in (1, 2, 3):
+        bank.record(bank.wire("account-a", amount))
+        projector.catch_up()
+    assert bank.accounts() == {"account-a": (6, "1 2 3")}
+    assert counting.rows_read == 3
+
+
+class _CountingReads:
+    """A generation that counts which rows of the rule are read in its transactions."""
+
+    def __init__(self, generation: Generation) -> None:
+        self._generation = generation
+        self.rows_read = 0
+        self.name = generation.name
+        self.snapshot: Callable[..., Any] = generation.snapshot
+        self.close: Callable[..., None] = generation.close
+
+    @contextmanager
+    def unit(self) -> Iterator[Unit]:
+        with self._generation.unit() as unit:
+            yield _CountingUnit(unit, self)
+
+
+class _CountingUnit:
+    def __init__(self, unit: Unit, counting: _CountingReads) -> None:
+        self._unit = unit
+        self._counting = counting
+        self.select, self.count, self.write = unit.select, unit.count, unit.write
+        self.delete, self.keep_newest = unit.delete, unit.keep_newest
+
+    def read(self, table: Table[Any], keys: Any) -> Any:
+        wanted = list(keys)
+        self._counting.rows_read += len(wanted) if table is ACCOUNTS else 0
+        return self._unit.read(table, wanted)
+
+
+# ── the database refuses what a waiting event brings ─────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("refused", [2, 3, 4, 5])
+def test_of_events_that_are_applied_together_the_one_that_the_database_refuses_is_blamed(
+    bank: Bank, request: pytest.FixtureRequest, refused: int
+) -> None:
+    if "memory" in request.node.name:
+        return  # Python holds any integer: there is nothing to refuse
+    bank.record(bank.wire("account-a", 1, 1))
+    amounts = {version: 2**63 if version == refused else version for version in (2, 3, 4, 5)}
+    bank.record(*(bank.wire("account-a", amounts[version], version, id=f"v{version}") for version in (5, 3, 4)))
+    bank.projector.catch_up()
+    bank.record(bank.wire("account-a", amounts[2], 2, id="v2"), bank.wire("account-b", 9, 1))
+    bank.projector.catch_up()
+    blamed = [event.event_id for event in parked_events(bank.generation) if event.reason == RefusedByStore.code]
+    assert blamed == [f"v{refused}"]
+    applied = list(range(1, refused))
+    assert bank.accounts() == {"account-a": (sum(applied), " ".join(map(str, applied))), "account-b": (9, "9")}
+    assert len(parked_events(bank.generation)) == 5 - len(applied)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 import pytest
 
+from sidestream.applied import BOOKKEEPING, HEADS
 from sidestream.errors import ReadModelError, RefusedByStore, UnknownGeneration
 from sidestream.ports import Condition, Generation, Query, ReadModels, shape_of
 from sidestream.projection import Newest, Table
@@ -340,3 +341,16 @@ def test_a_postgres_catalogue_of_the_last_release_is_taken_on(postgres_database:
     with closing(PostgresReadModels(postgres_database, "tally")) as taken:
         (info,) = taken.generations()
         assert (info.name, info.live, info.switched, taken.shapes("g4")) == ("g4", True, 1, ())
+
+
+def test_a_generation_whose_tables_are_gone_is_no_refusal_of_a_value(postgres_database: str) -> None:
+    from sidestream.adapters.postgres_read_model import PostgresReadModels
+
+    with closing(PostgresReadModels(postgres_database, "tally")) as read_models:
+        name = read_models.create(1, BOOKKEEPING, "")
+        generation = read_models.open(name)
+        read_models.drop(name)
+        with pytest.raises(UnknownGeneration, match="dropped"), generation.unit():
+            pass
+        with pytest.raises(UnknownGeneration, match="dropped"), generation.snapshot() as reader:
+            reader.count(HEADS)

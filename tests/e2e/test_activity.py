@@ -128,8 +128,9 @@ def test_a_bad_question_is_refused(activity: ReadSide, params: dict[str, object]
 
 def test_every_topic_is_followed_and_named_in_the_header(activity: ReadSide) -> None:
     activity.tell(SCAN, ASSET, VOTE)
-    assert activity.client.get("/events").headers["sidestream-applied"] == "votes=1, assets=1, scans=1, external=start"
-    assert {each["topic"] for each in activity.get("/dapr/subscribe")} == {"votes", "assets", "scans", "external"}
+    applied = activity.client.get("/events").headers["sidestream-applied"]
+    assert applied == "votes=1, assets=1, scans=1, orders=start, shipments=start, external=start"
+    assert {each["topic"] for each in activity.get("/dapr/subscribe")} == {"votes", "assets", "scans", "orders", "shipments", "external"}
 
 
 def test_what_the_document_declares_is_what_is_sent(activity: ReadSide) -> None:

@@ -108,6 +108,17 @@ async def test_the_same_event_in_another_mode_is_a_repeat(bridge: WriteSide) -> 
     assert stored(bridge) == 1
 
 
+async def test_an_event_belongs_to_the_conversation_of_its_request_unless_it_names_one(bridge: WriteSide) -> None:
+    talk = {"X-Correlation-ID": "talk", "X-Causation-ID": "cause"}
+    await post(bridge, event(1), ONE, **talk)
+    await post(bridge, [event(2, correlationid="own", causationid="mine"), event(3)], MANY, **talk)
+    await post(bridge, event(4), ONE)
+    found = await bridge.logged("external", 4)
+
+    expected = [("1", "talk", "cause"), ("2", "own", "mine"), ("3", "talk", "cause"), ("4", None, None)]
+    assert sorted((each.id, each.correlationid, each.causationid) for each in found) == expected
+
+
 async def test_other_content_under_the_same_id_is_a_conflict(bridge: WriteSide) -> None:
     await post(bridge, event(), ONE)
     answer = await post(bridge, event(data={"n": 2}), ONE)

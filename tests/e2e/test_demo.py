@@ -11,6 +11,7 @@ from rich.console import Console
 
 from projections.activity import bootstrap as activity
 from projections.asset_catalog import bootstrap as asset_catalog
+from projections.order_book import bootstrap as order_book
 from projections.tally import bootstrap as tally
 from services.assets import bootstrap as assets
 from services.bridge import bootstrap as bridge
@@ -18,11 +19,23 @@ from services.demo.doors import DemoFailed, Doors
 from services.demo.playing import catch_up, play
 from services.demo.script import write_script
 from services.demo.showing import say_what_next, show
+from services.orders import bootstrap as orders
+from services.shipping import bootstrap as shipping
 from services.votes import bootstrap as votes
 from sidestream.backbone import MemoryBackbone
 from sidestream.settings import Settings
 
-APPS = {"votes": votes, "assets": assets, "bridge": bridge, "tally": tally, "asset_catalog": asset_catalog, "activity": activity}
+APPS = {
+    "votes": votes,
+    "assets": assets,
+    "bridge": bridge,
+    "orders": orders,
+    "shipping": shipping,
+    "tally": tally,
+    "asset_catalog": asset_catalog,
+    "activity": activity,
+    "order_book": order_book,
+}
 
 
 @pytest.fixture
@@ -49,15 +62,25 @@ async def test_the_demonstration_ends_with_what_was_worked_out_without_it(doors:
     for _ in range(2):  # a second run finds everything done
         played = await play(doors, script, [(tree, ["*.tmp"])], printed.print)
         await catch_up(doors, script, played)
-        right = await show(printed, doors, script)
+        right = await show(printed, doors, script, played)
         say_what_next(printed, doors)
 
         assert right
     assert played.votes == 300
+    assert len(played.orders) == 20
     assert played.strangers == {"stored": 0, "duplicates": 3}
     assert played.scans[0]["result"]["unchanged"] == 20
     text = printed.file.getvalue()  # type: ignore[attr-defined]
-    for expected in ("20 files", "text/x-python", "vote.cast", "till.opened", "projections rebuild tally", "http://activity/docs"):
+    for expected in (
+        "20 files",
+        "text/x-python",
+        "vote.cast",
+        "till.opened",
+        "shipped",
+        "EUR",
+        "projections rebuild tally",
+        "http://activity/docs",
+    ):
         assert expected in text
 
 

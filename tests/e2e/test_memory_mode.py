@@ -1,4 +1,4 @@
-"""`sidestream up --memory`, as somebody types it: all six apps in one process, through their public doors, and nothing on disk."""
+"""`sidestream up --memory`, as somebody types it: all apps in one process, through their public doors, and nothing on disk."""
 
 import asyncio
 import json
@@ -18,6 +18,9 @@ import pytest
 from sidestream.launcher.network import free_ports
 from tests.parts import REPOSITORY
 from tests.waiting import until
+
+ORDER = {"customer": "ada", "currency": "EUR", "lines": [{"article": "tea", "quantity": 3, "unit_minor": 450}]}
+PAYMENT = {"amount_minor": 1350, "currency": "EUR", "reference": "pay-1"}
 
 
 class Running:
@@ -121,6 +124,14 @@ async def test_services_and_read_models_work_in_one_process_that_writes_nothing_
         event = {"type": "till.opened", "source": "/till", "id": "1", "payload": {"float": 100}}
         assert (await running["bridge"].post("/events", json=event)).status_code == 202
 
+    placed = await running["orders"].post("/orders", json=ORDER, headers={"x-correlation-id": "talk"})
+    order = f"/orders/{placed.json()['order']}"
+    assert (await running["orders"].post(f"{order}/payment", json=PAYMENT)).status_code == 200
+
+    async def is_shipped() -> bool:
+        return bool((await running["order-book"].get(order)).json().get("state") == "shipped")
+
+    await until(is_shipped)
     pets = {"poll": "pets", "votes": 3, "options": [{"option": "cats", "votes": 2}, {"option": "dogs", "votes": 1}]}
     await answers(running["tally"], "/polls/pets", pets)
     sizes = [number // 2 for number in range(30)]
@@ -151,7 +162,7 @@ def files_open_for_writing(pid: int) -> list[str]:
 
 
 async def test_what_is_no_http_and_what_has_no_end_is_turned_away_and_the_apps_live_on(running: Running) -> None:
-    for app in ("votes", "assets", "bridge", "tally", "asset-catalog", "activity"):
+    for app in ("votes", "assets", "bridge", "orders", "shipping", "tally", "asset-catalog", "activity", "order-book"):
         url = running[app].base_url
         for garbage in (
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",

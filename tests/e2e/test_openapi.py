@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import content_type_conformance, response
 
 from sidestream.backbone import MemoryBackbone
 from sidestream.settings import Settings
-from tests.e2e.six_apps import BOOTSTRAPS
+from tests.e2e.all_apps import BOOTSTRAPS
 
 CHECKS: Final = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 DETERMINISTIC: Final[dict[str, Any]] = {"max_examples": 12, "derandomize": True, "database": None}

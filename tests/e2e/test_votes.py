@@ -63,6 +63,16 @@ async def test_the_callers_trace_goes_with_the_vote_if_it_is_one(votes: WriteSid
     assert [event.traceparent for event in votes.log("votes")] == [trace, None, None]
 
 
+async def test_the_conversation_goes_with_the_vote(votes: WriteSide) -> None:
+    answer = await votes.client.post("/votes", json=VOTE, headers={"x-correlation-id": "talk", "x-causation-id": "event-1"})
+    await votes.client.post("/votes", json=VOTE)
+    first, second = votes.log("votes")
+
+    assert (first.correlationid, first.causationid, answer.headers["x-correlation-id"]) == ("talk", "event-1", "talk")
+    assert second.correlationid not in (None, "", "talk")
+    await votes.refused("POST", "/votes", json=VOTE, headers={"x-correlation-id": "two words"}, status=400)
+
+
 @pytest.mark.parametrize(("body", "content_type", "status"), GARBAGE)
 async def test_garbage_is_refused_and_nothing_is_published(votes: WriteSide, body: bytes, content_type: str, status: int) -> None:
     await votes.refused("POST", "/votes", content=body, headers={"content-type": content_type}, status=status)

@@ -1,20 +1,34 @@
-"""How many bad days are lived through: one with a fresh seed, or those asked for."""
+"""How many bad days are lived through: one with a fresh seed, short, or those asked for, long."""
 
-import os
 import random
+from collections.abc import Iterator
 
 import pytest
 
-SEEDS = "SIDESTREAM_FAULT_SEEDS"
-"""A number: so many fresh seeds. A list with commas, also of one (`42,`): these very seeds."""
+from tests.faults.day import SEEDS_ASKED_FOR
+from tests.postgres import Postgres, running_postgres
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "seed" in metafunc.fixturenames:
-        metafunc.parametrize("seed", _seeds(os.environ.get(SEEDS, "1")))
+        metafunc.parametrize("seed", _seeds(SEEDS_ASKED_FOR or "1"))
 
 
 def _seeds(wanted: str) -> list[int]:
     if "," in wanted:
         return [int(seed) for seed in wanted.split(",") if seed]
     return [random.SystemRandom().randrange(1_000_000) for _ in range(int(wanted))]
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    """A server of our own: it is crashed and frozen here."""
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Iterator[str]:
+    """An empty database."""
+    with postgres.database() as url:
+        yield url

@@ -1,7 +1,8 @@
 """Clients of the votes and the bank under faults, and what they were promised, worked out without the product's code.
 
-A client that gets no answer, or 503, sends the very same request again until it is accepted. A vote counts once per poll
-and voter; a deposit is known by its request id.
+A client that gets no answer, or 503, sends the very same request again until it is accepted; one in twenty sends it once more
+although it was accepted, as if the answer had been lost. A vote counts once per poll and voter; a deposit is known by its
+request id.
 """
 
 import asyncio
@@ -9,9 +10,9 @@ import hashlib
 import json
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
 import redis
@@ -21,6 +22,9 @@ from tests.waiting import until
 ACCOUNTS = 20
 OPTIONS = ("cats", "dogs", "fish")
 PATIENCE = 120.0
+_ANSWER_LOST: Final = 0.05
+Door = Callable[[], str]
+"""Where to post next: it may be another replica each time."""
 
 
 @dataclass
@@ -42,39 +46,52 @@ class Load:
             account = str(dice.randrange(ACCOUNTS))
             self.deposits.append({"account": account, "request": f"{self.name}-{at}", "cents": dice.randrange(1, 10_000)})
 
-    async def post(self, votes_url: Callable[[], str], bank_url: Callable[[], str]) -> None:
+    async def post(self, votes_door: Door, bank_door: Door) -> None:
         """Post everything until all of it is accepted."""
-        requests: list[tuple[str, object, Callable[[], str]]] = [("/votes", vote, votes_url) for vote in self.votes]
-        requests += [("/deposits", deposit, bank_url) for deposit in self.deposits]
-        random.Random(self.seed).shuffle(requests)
+        requests: list[tuple[str, object, Door]] = [("/votes", vote, votes_door) for vote in self.votes]
+        requests += [("/deposits", deposit, bank_door) for deposit in self.deposits]
+        dice = random.Random(self.seed)
+        dice.shuffle(requests)
         waiting = iter(requests)
 
         async def client() -> None:
             async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=15)) as door:
-                for path, body, url in waiting:
-                    await self._post_one(door, path, body, url)
+                for request in waiting:
+                    for _ in range(2 if dice.random() < _ANSWER_LOST else 1):
+                        await _post_one(door, *request)
                     self.accepted += 1
 
         async with asyncio.timeout(PATIENCE):
             await asyncio.gather(*(client() for _ in range(self.clients)))
 
-    async def _post_one(self, door: aiohttp.ClientSession, path: str, body: object, url: Callable[[], str]) -> None:
-        while True:
-            try:
-                async with door.post(f"{url()}{path}", json=body) as answer:
-                    if answer.status == 202:
-                        return
-                    assert answer.status == 503, f"{path}: {answer.status} {await answer.text()}"
-            except (aiohttp.ClientError, TimeoutError):
-                pass
-            await asyncio.sleep(0.05)
+    async def deposit(self, deposits: Iterable[dict[str, str | int]], bank_door: Door) -> None:
+        """Post more deposits, one after the other, each until it is accepted."""
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=15)) as door:
+            for deposit in deposits:
+                await _post_one(door, "/deposits", deposit, bank_door)
+                self.deposits.append(deposit)
 
     async def reached(self, share: float) -> None:
         """Wait until this share of everything has been accepted."""
         await until(lambda: self.accepted >= share * self.count, PATIENCE, lambda: f"{share:.0%} of the requests accepted")
 
 
-def tally_of(loads: list[Load]) -> dict[str, dict[str, int]]:
+async def _post_one(door: aiohttp.ClientSession, path: str, body: object, url: Door) -> None:
+    while True:
+        try:
+            async with door.post(f"{url()}{path}", json=body) as answer:
+                if answer.status == 202:
+                    return
+                assert answer.status == 503, f"{path}: {answer.status} {await answer.text()}"
+        except (aiohttp.ClientError, TimeoutError):
+            pass
+        await asyncio.sleep(0.05)  # a client's own pause before it sends again
+
+
+# ── the independent fold ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def tally_of(loads: Iterable[Load]) -> dict[str, dict[str, int]]:
     """Votes per poll and option: every voter voted once."""
     counted: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for load in loads:
@@ -86,14 +103,10 @@ def tally_of(loads: list[Load]) -> dict[str, dict[str, int]]:
 def deposits_in(port: int) -> dict[str, list[tuple[str, int]]]:
     """Read the log by hand: per account its deposits, the first occurrence of each, in the order of the log."""
     found: defaultdict[str, dict[int, tuple[str, int]]] = defaultdict(dict)
-    broker = redis.Redis(port=port)
-    entries: Any = broker.xrange("accounts")
-    for _, entry in entries:
-        event = json.loads(entry[b"data"])
+    for event in entries_in(port, "accounts"):
         seen = found[event["subject"]]
         deposit = (event["data"]["request"], event["data"]["cents"])
         assert seen.setdefault(event["streamversion"], deposit) == deposit, "one version, two events"
-    broker.close()
     for account, seen in found.items():
         assert list(seen) == list(range(1, len(seen) + 1)), f"{account}: first occurrences out of order: {list(seen)[:20]}"
     return {account: list(seen.values()) for account, seen in found.items()}
@@ -101,16 +114,32 @@ def deposits_in(port: int) -> dict[str, list[tuple[str, int]]]:
 
 def casts_in(port: int) -> dict[str, int]:
     """Read the log by hand: per poll the number of different vote events, those a client sent twice included."""
-    broker = redis.Redis(port=port)
-    entries: Any = broker.xrange("votes")
-    votes = {(event["source"], event["id"]): event["data"]["poll"] for _, entry in entries for event in [json.loads(entry[b"data"])]}
-    broker.close()
+    votes = {(event["source"], event["id"]): event["data"]["poll"] for event in entries_in(port, "votes")}
     return dict(Counter(votes.values()))
 
 
-def balances_of(deposits: dict[str, list[tuple[str, int]]]) -> dict[str, list[object]]:
-    """Fold the deposits of each account: sum, number, and a digest over them in order."""
-    return {account: _folded(made) for account, made in deposits.items()}
+def repeats_in(port: int, topic: str) -> int:
+    """Read the log by hand: how many entries repeat an event that stands before them."""
+    events = [(event["source"], event["id"]) for event in entries_in(port, topic)]
+    return len(events) - len(set(events))
+
+
+def entries_in(port: int, topic: str) -> list[dict[str, Any]]:
+    """Read the log by hand: every entry of a topic."""
+    with redis.Redis(port=port) as broker:
+        entries: Any = broker.xrange(topic)
+    return [json.loads(entry[b"data"]) for _, entry in entries]
+
+
+def balances_of(deposits: dict[str, list[tuple[str, int]]], unpayable: Iterable[int] = ()) -> dict[str, list[object]]:
+    """Fold the deposits of each account: sum, number, and a digest over them in order; up to the first that cannot be paid in."""
+    payable = {account: _payable(made, set(unpayable)) for account, made in deposits.items()}
+    return {account: _folded(made) for account, made in payable.items() if made}
+
+
+def _payable(deposits: list[tuple[str, int]], unpayable: set[int]) -> list[tuple[str, int]]:
+    bad = [at for at, (_, cents) in enumerate(deposits) if cents in unpayable]
+    return deposits[: bad[0]] if bad else deposits
 
 
 def _folded(deposits: list[tuple[str, int]]) -> list[object]:

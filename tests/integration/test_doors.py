@@ -46,7 +46,7 @@ async def system(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     with running_postgres() if request.param == "postgres" else nullcontext() as postgres:
         environment = {"SIDESTREAM_DATABASE_URL": postgres.url} if postgres else {}
         folder = tmp_path_factory.mktemp("doors") / "system"
-        async with running_system(folder, RUN_FILE, environment=environment) as running:
+        async with running_system(folder, RUN_FILE, environment=environment, guarded=False) as running:
             yield running
 
 

@@ -32,7 +32,8 @@ def told(system: System, app: str) -> dict[str, Any]:
 
 
 def publish(system: System, text: str) -> int:
-    return httpx.post(f"{system['left'].sidecar_url}/v1.0/publish/pubsub/probe", json={"text": text}, timeout=20).status_code
+    url, headers = f"{system['left'].sidecar_url}/v1.0/publish/pubsub/probe", {"dapr-api-token": system["left"].api_token}
+    return httpx.post(url, json={"text": text}, headers=headers, timeout=20).status_code
 
 
 def entries(system: System) -> int:

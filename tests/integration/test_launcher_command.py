@@ -148,7 +148,7 @@ def test_a_port_in_use_is_one_sentence_that_names_who_wants_it(run_file: Path) -
 def test_a_missing_component_is_one_sentence(run_file: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
-    run_file.write_text(run_file.read_text().replace(f"resourcesPath: {REPOSITORY}/components", f"resourcesPath: {empty}"))
+    run_file.write_text(run_file.read_text().replace(f"resourcesPath: {REPOSITORY}/tests/apps/components", f"resourcesPath: {empty}"))
     assert "app left: expected a component `pubsub`" in refused(run_file)
 
 

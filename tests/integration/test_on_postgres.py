@@ -54,7 +54,7 @@ async def system(tmp_path: Path, database: str) -> AsyncIterator[System]:
 async def replica_of(system: System, app: str) -> AsyncIterator[Part]:
     """A second process of an app, as somebody starts it by hand: the same environment, another port, and no sidecar to ring it."""
     first, port = system[app].app.program, free_ports(1)[0]
-    program = Program(f"{app}/2", first.command, first.folder, {**first.environment, "APP_PORT": str(port)})
+    program = Program(f"{app}/2", first.command, first.folder, {**first.environment, "APP_PORT": str(port)}, secrets=first.secrets)
     part = Part(program, port, system.log.sink(app, program.name))
     try:
         await part.start()

@@ -93,7 +93,13 @@ def status(system: System, code: int = 0) -> dict[str, Any]:
 
 
 def test_before_the_first_generation_the_verbs_say_so(system: System) -> None:
-    assert [line["projection"] for line in system.json("projections", "list")] == ["tally", "asset_catalog", "activity"]
+    assert [line["projection"] for line in system.json("projections", "list")] == [
+        "shipping",
+        "tally",
+        "asset_catalog",
+        "activity",
+        "order_book",
+    ]
     assert "Start its app" in status(system, code=1)[""]["problem"]
     assert system.json("dead-letters", "list") == []
     assert system.json("dead-letters", "retry") == []
@@ -234,4 +240,4 @@ def test_what_is_not_there_is_said(system: System) -> None:
     system.vote(1)
     system.json("projections", "rebuild", "tally")
     system.run("dead-letters", "show", "tally", "nope", code=1)
-    assert "which has tally" in str(CliRunner().invoke(root, ["projections", "rebuild", "nope"]).exception)
+    assert "which has shipping, tally" in str(CliRunner().invoke(root, ["projections", "rebuild", "nope"]).exception)

@@ -6,6 +6,7 @@ have to live with it.
 
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
     """Votes, bridge, tally and activity; each test writes under a source of its own."""
-    async with running_system(tmp_path_factory.mktemp("strangers") / "system", RUN_FILE) as running:
+    async with running_system(tmp_path_factory.mktemp("strangers") / "system", RUN_FILE, guarded=False) as running:
         yield running
 
 
@@ -182,3 +183,14 @@ async def test_bytes_that_no_sidecar_looked_at_become_dead_letters_and_stop_noth
     assert {letter["reason"] for letter in letters} == {"unreadable-entry"}
     assert all(letter["detail"] for letter in letters)
     await assert_all_is_well(system)
+
+
+async def test_as_it_is_started_by_default_a_stranger_has_a_topic_of_its_own_and_no_other(tmp_path: Path) -> None:
+    async with running_system(tmp_path / "system", RUN_FILE, tokens="off") as running, httpx.AsyncClient() as curl:
+        sidecar, headers = running["bridge"].sidecar_url, {"content-type": CLOUDEVENT}
+        for _ in range(2):
+            answer = await curl.post(f"{sidecar}/v1.0/publish/pubsub/external", json=four("/curl"), headers=headers)
+            assert answer.status_code == 204
+        refused = await curl.post(f"{sidecar}/v1.0/publish/pubsub/votes", json=four("/curl"), headers=headers)
+        assert (refused.status_code, refused.json()["errorCode"]) == (403, "ERR_PUBSUB_FORBIDDEN")
+        assert [event["id"] for event in await seen(running, "/curl")] == ["1"]

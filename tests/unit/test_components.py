@@ -200,7 +200,8 @@ def test_a_component_of_another_kind_is_refused(folder: Folder) -> None:
 
 def test_a_broker_without_a_reader_is_refused_with_those_that_have_one(folder: Folder) -> None:
     folder.write("pubsub.yaml", PUBSUB.replace("pubsub.redis", "pubsub.mqtt3") + "    - {name: url, value: a}")
-    assert "expected one of pubsub.redis, found pubsub.mqtt3" in folder.refusal()
+    assert "expected one of pubsub.redis, pubsub.kafka, pubsub.jetstream, found pubsub.mqtt3" in folder.refusal()
+    assert "runs on the inbox log: SIDESTREAM_FOLLOW=inbox" in folder.refusal()
     assert "--memory" in folder.refusal()
 
 
@@ -239,9 +240,10 @@ def test_a_malformed_component_is_said_with_its_file(folder: Folder, document: s
         (("{name: redisHost, value: 'a:b'}",), "redisHost: expected a number, found 'b'"),
         (("{name: redisHost, value: 'a:99999'}",), "expected a number"),
         (("{name: redisHost, value: a}", "{name: redisDB, value: first}"), "redisDB: expected a number, found 'first'"),
-        (("{name: redisHost, value: 'a:1,b:1'}",), "found a cluster"),
-        (("{name: redisHost, value: a}", "{name: redisType, value: cluster}"), "found a cluster"),
-        (("{name: redisHost, value: a}", "{name: failover, value: 'true'}"), "failover"),
+        (("{name: redisHost, value: 'a:1,b:1'}",), "found several. Say redisType: cluster"),
+        (("{name: redisHost, value: 'a:1,'}", "{name: redisType, value: cluster}"), "expected redisHost"),
+        (("{name: redisHost, value: a}", "{name: failover, value: 'true'}"), "expected sentinelMasterName"),
+        (("{name: redisHost, value: a}", "{name: useEntraID, value: 'true'}"), "useentraid: the log cannot"),
         (("{name: redisHost, envRef: NOT_SET_ANYWHERE}",), "NOT_SET_ANYWHERE"),
         (("{name: redisHost, secretKeyRef: {name: a}}",), "auth.secretStore"),
     ],

@@ -34,6 +34,12 @@ def test_an_event_on_the_wire_is_a_cloud_event_with_a_count() -> None:
     }
 
 
+def test_a_trace_stands_where_the_sidecar_looks_before_it_writes_its_own() -> None:
+    wire = msgspec.json.decode(encode_event(new_event(traceparent="00-1-2-01"), COUNTED))
+    assert (wire["traceparent"], wire["traceid"]) == ("00-1-2-01", "00-1-2-01")
+    assert "traceid" not in msgspec.json.decode(encode_event(new_event(), COUNTED))
+
+
 @pytest.mark.parametrize("data", [b"9007199254740993", b"0.12345678901234567", b"1.0", b'"\\u0000"', '"🎈"'.encode(), b"null", b"1e400"])
 def test_data_keeps_its_bytes(data: bytes) -> None:
     assert bytes(decode_event(encode_event(new_event(data=data), COUNTED)).data) == data

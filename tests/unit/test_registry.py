@@ -7,7 +7,7 @@ import pytest
 
 from sidestream.errors import ConfigurationError, InvalidEvent, UnknownSchemaVersion, UnreadableEvent
 from sidestream.event import Envelope
-from sidestream.registry import Category, EventType, Registry
+from sidestream.registry import Category, EventType, Registry, Upcaster
 from sidestream.stream import category_of, slot_of, stream_name, topic_for, topics_of
 
 
@@ -20,7 +20,7 @@ def add_currency(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, "currency": "EUR"}
 
 
-PLACED = EventType("order.placed", Placed, version=2, upcasters=(add_currency,))
+PLACED = EventType("order.placed", Placed, version=2, upcasters={1: add_currency})
 REGISTRY = Registry([Category("order", "orders", "/services/orders", (PLACED,), slots=4)])
 
 
@@ -60,9 +60,62 @@ def test_what_is_not_declared_is_unreadable(wrong: Envelope) -> None:
         REGISTRY.read(wrong)
 
 
-def test_a_missing_upcaster_is_an_error_at_start() -> None:
-    with pytest.raises(ConfigurationError, match="expects 1 upcasters, found 0"):
-        Registry([Category("order", "orders", "s", (EventType("order.placed", Placed, version=2),))])
+@pytest.mark.parametrize(
+    ("version", "links", "what"),
+    [
+        (2, (), "from version 1 to 2 is missing"),
+        (3, (1,), "from version 2 to 3 is missing"),
+        (4, (1, 3), "from version 2 to 3 is missing"),
+        (2, (1, 2), "from version 2 to 3 is there, which leads nowhere"),
+        (1, (0,), "from version 0 to 1 is there, which leads nowhere"),
+        (0, (), "expected a version from 1, found 0"),
+    ],
+)
+def test_a_gap_in_the_chain_is_an_error_at_start(version: int, links: tuple[int, ...], what: str) -> None:
+    event_type = EventType("order.placed", Placed, version=version, upcasters=dict.fromkeys(links, add_currency))
+    with pytest.raises(ConfigurationError, match=what):
+        Registry([Category("order", "orders", "s", (event_type,))])
+
+
+def test_a_model_that_would_not_read_tolerantly_is_an_error_at_start() -> None:
+    class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+        cents: int
+
+    with pytest.raises(ConfigurationError, match="forbid_unknown_fields in Strict"):
+        Registry([Category("order", "orders", "s", (EventType("order.placed", Strict),))])
+
+
+def raising(data: dict[str, Any]) -> dict[str, Any]:
+    return {"cents": data["price"], "currency": "EUR"}
+
+
+def empty(data: dict[str, Any]) -> dict[str, Any]:
+    return {}
+
+
+def no_json(data: dict[str, Any]) -> dict[str, Any]:
+    return {"cents": object()}
+
+
+@pytest.mark.parametrize(("upcaster", "what"), [(raising, "KeyError.*'price'"), (empty, "missing required field"), (no_json, "TypeError")])
+def test_an_upcaster_that_fails_makes_the_event_unreadable_by_its_id(upcaster: Upcaster, what: str) -> None:
+    language = Registry([Category("order", "orders", "s", (EventType("order.placed", Placed, version=2, upcasters={1: upcaster}),))])
+    with pytest.raises(UnreadableEvent, match=f"order.placed: event 1: .*{what}.*Correct the upcaster"):
+        language.read(envelope(b'{"cents":5}', "urn:sidestream:order.placed:1"))
+
+
+def test_an_old_version_is_read_by_the_same_rules_as_a_new_one() -> None:
+    class Measured(msgspec.Struct, frozen=True):
+        by_year: dict[int, float]
+        exact: int
+
+    measured = EventType("size.measured", Measured, version=2, upcasters={1: lambda data: data})
+    language = Registry([Category("size", "sizes", "s", (measured,))])
+    data = b'{"by_year":{"2026":0.12345678901234567},"exact":9007199254740993}'
+
+    for version in (1, 2):
+        read = language.read(envelope(data, f"urn:sidestream:size.measured:{version}", "size.measured"))
+        assert read == Measured({2026: 0.12345678901234567}, 2**53 + 1)
 
 
 def test_two_types_under_one_word_are_an_error_at_start() -> None:

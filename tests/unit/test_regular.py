@@ -12,6 +12,7 @@ from sidestream.adapters.memory_read_model import MemoryReadModels
 from sidestream.applied import BOOKKEEPING, HEADS
 from sidestream.applying import Outcome, Rule, Stretch
 from sidestream.event import Counted, Envelope, NewEvent, encode_event
+from sidestream.log_reading import LogReading
 from sidestream.ports import LogEntry, Query
 from sidestream.projection import Projection, Rows, Table
 from sidestream.projector import Projector
@@ -65,11 +66,19 @@ class Unordered(Histories):
     ordered = False
 
 
+class WithoutRuns(LogReading):
+    """Reads every event by itself."""
+
+    def _stretch(self, entries: Sequence[LogEntry], wires: Sequence[bytes]) -> Stretch:
+        return Stretch([self._rule.decode(entry) for entry in entries])
+
+
 class OneByOne(Projector):
     """Knows the general way only."""
 
-    def _stretch(self, entries: Sequence[LogEntry], wires: Sequence[bytes]) -> Stretch:
-        return Stretch([self.rule.decode(entry) for entry in entries])
+    def __init__(self, rule: Rule, log: MemoryLog, *more: Any) -> None:
+        super().__init__(rule, log, *more)
+        self._reading = WithoutRuns(rule, log)
 
 
 def wire(number: int, producer: str, subject: str | None, amount: object, version: int | None, kind: str) -> bytes:

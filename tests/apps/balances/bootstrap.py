@@ -1,11 +1,11 @@
 """Per account the sum, the number of deposits, and a digest over them in order; per poll the number of votes cast.
 
-Neither rule forgives: any loss, repeat or disorder shows.
+Neither rule forgives: any loss, repeat or disorder shows. A deposit of POISON cents raises, until the program is mended.
 """
 
 import hashlib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from fastapi import APIRouter, FastAPI
@@ -21,6 +21,9 @@ from sidestream.settings import Settings
 from sidestream.web.projections import Live, projection_app
 from tests.apps.bank import language
 from tests.apps.bank.language import Deposited
+
+POISON: Final = 66_600_666
+"""No amount that a client draws."""
 
 
 class Balance(msgspec.Struct, frozen=True):
@@ -47,6 +50,9 @@ class Balances(Projection):
     handles = (Deposited, VoteCast)
     tables = (BALANCES, CASTS)
 
+    def __init__(self, *, mended: bool = False) -> None:
+        self._mended = mended
+
     def keys(self, event: Deposited | VoteCast, envelope: Envelope) -> Iterable[tuple[Table[Any], Key]]:
         return ((CASTS, (event.poll,)),) if isinstance(event, VoteCast) else ((BALANCES, (envelope.stream,)),)
 
@@ -55,6 +61,8 @@ class Balances(Projection):
             cast = rows.get(CASTS, (event.poll,)) or Cast(event.poll, 0)
             rows.put(CASTS, Cast(event.poll, cast.votes + 1))
             return
+        if event.cents == POISON and not self._mended:
+            raise ValueError(f"{event.request}: nobody pays in {POISON} cents")
         found = rows.get(BALANCES, (envelope.stream,)) or Balance(envelope.stream, 0, 0, "")
         digest = hashlib.sha256(f"{found.digest} {event.request} {event.cents}".encode()).hexdigest()
         rows.put(BALANCES, Balance(envelope.stream, found.cents + event.cents, found.deposits + 1, digest))

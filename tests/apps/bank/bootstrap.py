@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import msgspec
 from fastapi import FastAPI, Request
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
@@ -41,6 +42,8 @@ def create_app(settings: Settings, backbone: Backbone) -> FastAPI:
     async def deposit(order: Deposit, request: Request) -> dict[str, int]:
         stream = f"account-{order.account}"
         event = language.new_event(Deposited(order.request, order.cents), id=order.request, subject=stream, time=now())
+        # the same request is the same deposit, whichever version of the language it was first written in
+        event = msgspec.structs.replace(event, fingerprint=f"{order.account} {order.request} {order.cents}".encode())
         (stored,) = await run_in_threadpool(request.app.state.store.append, [Append(stream, (event,))])
         request.app.state.ring()
         return {"version": stored.version}

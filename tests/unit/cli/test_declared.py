@@ -43,6 +43,11 @@ def test_projections_are_found_and_services_are_not(tmp_path: Path) -> None:
         assert [each.projection.name for each in found] == ["tally", "asset_catalog"]
 
 
+def test_a_service_that_follows_the_log_is_found_too(tmp_path: Path) -> None:
+    with declared(a_run_file(tmp_path, "services.orders", "services.shipping", "services.nowhere"), None) as found:
+        assert [each.projection.name for each in found] == ["shipping"]
+
+
 def test_a_projection_is_named_by_itself_or_by_its_app(tmp_path: Path) -> None:
     with declared(a_run_file(tmp_path, "projections.asset_catalog"), None) as found:
         assert named(found, "asset_catalog") is named(found, "asset-catalog")

@@ -3,15 +3,15 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events import assets, bridge, registry, scans, votes
+from events import assets, bridge, orders, registry, scans, shipments, votes
 
 
 def test_every_category_has_its_topic() -> None:
-    assert registry().topics == ("votes", "assets", "scans", "external")
+    assert registry().topics == ("votes", "assets", "scans", "orders", "shipments", "external")
 
 
 def test_a_category_is_named_as_the_first_word_of_its_types() -> None:
-    for category in (votes.CATEGORY, assets.CATEGORY, scans.CATEGORY):
+    for category in (votes.CATEGORY, assets.CATEGORY, scans.CATEGORY, orders.CATEGORY, shipments.CATEGORY):
         assert {event_type.name.partition(".")[0] for event_type in category.types} == {category.name}
 
 

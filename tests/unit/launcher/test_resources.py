@@ -74,3 +74,32 @@ def test_a_copy_reads_its_secrets_elsewhere_and_is_otherwise_the_same(tmp_path: 
     assert yaml.safe_load((copy / "0.yaml").read_text()) == PUBSUB
     [item] = yaml.safe_load((copy / "1.yaml").read_text())["spec"]["metadata"]
     assert item["value"] == str(tmp_path / "secrets.json")
+
+
+GUARDED: dict[str, Any] = {
+    **PUBSUB,
+    "spec": {"type": "pubsub.redis", "metadata": [{"name": "publishingScopes", "value": "tally="}, {"name": "redisDB", "value": "1"}]},
+    "scopes": ["votes"],
+}
+
+
+@pytest.mark.parametrize("outside", [(GUARDED, SECRETS), (PUBSUB, {**SECRETS, "scopes": ["votes"]})], ids=["pubsub", "secrets"])
+def test_an_app_outside_the_scopes_of_what_it_needs_is_told_the_line_to_add(tmp_path: Path, outside: tuple[dict[str, Any], ...]) -> None:
+    with pytest.raises(CannotStart, match="app tally: expected it among the scopes of .* found votes.* Add `- tally` there"):
+        resources.check(app(tmp_path, *outside), "pubsub")
+
+
+def test_scopes_of_components_that_an_app_does_not_need_do_not_matter(tmp_path: Path) -> None:
+    other = {"kind": "Component", "metadata": {"name": "state"}, "spec": {"type": "state.redis"}, "scopes": ["votes"]}
+    resources.check(app(tmp_path, PUBSUB, SECRETS, other), "pubsub")
+
+
+def test_an_unguarded_copy_is_for_every_app_and_every_topic(tmp_path: Path) -> None:
+    entry = app(tmp_path, GUARDED, SECRETS)
+    resources.check(entry, "pubsub", guarded=False)
+
+    copy = resources.moved(entry.resource_folders[0], tmp_path / "copy", tmp_path / "secrets.json", guarded=False)
+
+    document = yaml.safe_load((copy / "0.yaml").read_text())
+    assert "scopes" not in document
+    assert document["spec"]["metadata"] == [{"name": "redisDB", "value": "1"}]

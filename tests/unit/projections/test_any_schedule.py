@@ -5,10 +5,14 @@ import pytest
 
 import events
 from events.assets import AssetChanged, AssetDeleted, AssetDiscovered, AssetMoved, AssetTagged, AssetUntagged, asset_stream
+from events.orders import LineAdded, LineRemoved, OrderCancelled, OrderLine, OrderPaid, OrderPlaced, OrderShipped, order_stream
+from events.shipments import ShipmentRefused, shipment_stream
 from events.votes import VoteCast, vote_stream
 from projections.activity.projection import Activity
 from projections.asset_catalog.projection import AssetCatalog
+from projections.order_book.projection import OrderBook
 from projections.tally.projection import Tally
+from services.shipping.due import Shipping
 from sidestream.projection import Projection
 from sidestream.testing import Happened, happened, stranger, survives_any_schedule
 
@@ -41,7 +45,25 @@ def life_of(asset: str) -> st.SearchStrategy[list[Happened]]:
 
 
 LIVES = st.tuples(life_of("1"), life_of("2"), life_of("3")).map(lambda lives: [event for life in lives for event in life])
+TEA, POT = OrderLine(1, "tea", 3, 450), OrderLine(2, "pot", 1, 2500)
+PAYMENTS = [OrderPaid(1350, "EUR", "p", f"2026-11-2{day}T00:00:00Z") for day in range(2)]
+STEPS = (LineAdded(POT), LineRemoved(1), *PAYMENTS, OrderShipped("post", "1"), OrderCancelled("no"))
+
+
+def life_of_order(number: int) -> st.SearchStrategy[list[Happened]]:
+    """An order is placed, and then anything may become of it: a rule that has no place for it parks it."""
+    order = f"019aa1b2-0000-7000-8000-00000000000{number}"
+    placed = OrderPlaced("ada", "EUR", (TEA,))
+    refused = happened(ShipmentRefused(order, "c", "d"), subject=shipment_stream(order))
+    steps = st.lists(st.sampled_from(STEPS), max_size=4)
+    lives = steps.map(lambda some: [happened(each, subject=order_stream(order)) for each in (placed, *some)])
+    return st.tuples(lives, st.booleans()).map(lambda found: [*found[0], refused] if found[1] else found[0])
+
+
+ORDERS = st.tuples(life_of_order(1), life_of_order(2)).map(lambda lives: [event for life in lives for event in life])
 HISTORIES = {
+    "order_book": (OrderBook(), ORDERS),
+    "shipping": (Shipping(), ORDERS),
     "tally": (Tally(), st.lists(st.one_of(VOTES, GARBAGE), max_size=12)),
     "asset_catalog": (AssetCatalog(), LIVES),
     "activity": (Activity(), st.lists(st.one_of(VOTES, STRANGERS, GARBAGE), max_size=12)),

@@ -11,7 +11,9 @@ from starlette.testclient import TestClient
 
 from projections.activity import bootstrap as activity
 from projections.asset_catalog import bootstrap as asset_catalog
+from projections.order_book import bootstrap as order_book
 from projections.tally import bootstrap as tally
+from services.shipping import bootstrap as shipping
 from sidestream.adapters.sql_text import create_table, select_page
 from sidestream.backbone import MemoryBackbone
 from sidestream.ports import Condition, Query, Reader
@@ -61,6 +63,12 @@ QUESTIONS = [
     *((activity, f"/events?{filters}") for filters in ("", "type=t", "source=s", "subject=s", "since=2026-01-01T00:00:00Z")),
     *((activity, f"/events?{filters}&cursor={TIME_CURSOR}") for filters in ("", "type=t", "source=s", "subject=s", "type=t&source=s")),
     (activity, "/events/by-id?source=s&id=1"),
+    *((order_book, f"/orders?{filters}") for filters in ("", "state=paid")),
+    *((order_book, f"/orders?{filters}&cursor={encode_cursor(['1'])}") for filters in ("", "state=paid")),
+    *((order_book, f"/revenue?{filters}") for filters in ("", "since=2026-01-01", "currency=EUR", "currency=EUR&until=2026-01-01")),
+    *((order_book, f"/revenue?{filters}&cursor={encode_cursor(['2026-01-01', 'EUR'])}") for filters in ("", "currency=EUR")),
+    (shipping, "/shipments?state=due"),
+    (shipping, f"/shipments?state=due&cursor={encode_cursor(['1', 'a'])}"),
 ]
 
 

@@ -336,3 +336,9 @@ def test_any_json_goes_through_unchanged(value: Any) -> None:
 def test_garbage_is_refused_and_never_breaks_anything(body: bytes) -> None:
     with pytest.raises(InvalidEvent):
         read_structured(body, NOW)
+
+
+@pytest.mark.parametrize("mark", [b"true", b'"true"'])
+def test_an_event_that_is_handed_over_again_is_not_recorded_again(mark: bytes) -> None:
+    with pytest.raises(InvalidEvent, match="replayed: expected a new event"):
+        read_structured(b'{"specversion":"1.0","id":"1","source":"/s","type":"t","replayed":%s}' % mark, "2026-11-20T09:30:00Z")

@@ -16,7 +16,7 @@ from services.assets.inventory import Scan
 from services.assets.scanning import ScanRunning
 from sidestream.adapters.memory_events import MemoryEventStore
 from sidestream.errors import StoreAway
-from sidestream.ports import Append, StoredEvent
+from sidestream.ports import Answer, Append, StoredEvent
 from tests.unit.services.scanning_desk import Desk, Truth, on_disk
 
 
@@ -206,11 +206,11 @@ class StoreThatFails(MemoryEventStore):
         super().__init__()
         self._left = appends
 
-    def append(self, appends: Sequence[Append]) -> tuple[StoredEvent, ...]:
+    def append(self, appends: Sequence[Append], answer: Answer | None = None) -> tuple[StoredEvent, ...]:
         self._left -= 1
         if self._left == 0:
             raise StoreAway("disk full")
-        return super().append(appends)
+        return super().append(appends, answer)
 
 
 def test_a_scan_that_cannot_record_fails_and_the_next_one_goes_on_from_there(tree: Path) -> None:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from sidestream.adapters.memory_read_model import _MemoryUnit
-from sidestream.applying import Applier
+from sidestream.admission import Admission
 from sidestream.event import Envelope
 from sidestream.projection import Key, Projection, Rows, Table
 from sidestream.registry import Category, EventType, Registry
@@ -134,7 +134,7 @@ def test_a_rule_that_remembers_beside_its_rows_is_found() -> None:
 
 
 def test_a_kernel_that_counts_duplicates_again_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Applier, "_is_new_stranger", lambda *_: True)
+    monkeypatch.setattr(Admission, "_is_new_stranger", lambda *_: True)
     text = shrunk(Site())
     assert "hold: 1 1" in text.replace("2", "1").replace("3", "1").replace("4", "1").replace("5", "1")
     assert "views: expected 1, found 2" in text

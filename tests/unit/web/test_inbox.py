@@ -85,3 +85,15 @@ def test_only_the_sidecar_may_deliver(kept: Kept) -> None:
     client = TestClient(app)
     assert client.post("/inbox/votes", json=delivery(b"{}")).status_code == 401
     assert client.post("/inbox/votes", json=delivery(b"{}"), headers={"dapr-api-token": "secret"}).status_code == 200
+
+
+def test_a_replayed_event_is_acknowledged_and_never_kept(door: TestClient, kept: Kept) -> None:
+    answer = door.post("/inbox/votes", json=delivery(b'{"id":"1"}', b'{"id":"2","replayed":true}', b'{"id":"3","data":{"replayed":true}}'))
+    assert [each["status"] for each in answer.json()["statuses"]] == ["SUCCESS"] * 3
+    assert kept.wires == [("votes", [b'{"id":"1"}', b'{"id":"3","data":{"replayed":true}}'])]
+
+
+def test_a_replayed_event_that_comes_alone_is_acknowledged_and_never_kept(door: TestClient, kept: Kept) -> None:
+    answer = door.post("/inbox/votes", content=b'{"specversion":"1.0","id":"1","source":"/s","type":"t","replayed":true}')
+    assert (answer.status_code, answer.json()) == (200, {"status": "SUCCESS"})
+    assert kept.wires == []

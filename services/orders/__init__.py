@@ -1,0 +1,1 @@
+"""Orders: an aggregate that decides, and the doors to it."""

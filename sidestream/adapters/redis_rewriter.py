@@ -1,0 +1,85 @@
+"""A Redis or Valkey stream replaced in one step: the new one is filled beside it, then renamed over it.
+
+Entries get new ids, so that a checkpoint of the old stream is not taken for one of the new. Consumer groups do not survive
+the renaming; the sidecar makes them again. Not for Redis Cluster, where two keys may lie on two servers.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, Final
+
+import redis
+
+from sidestream.adapters.redis_log import RedisAddress, connection_options
+from sidestream.errors import LogUnavailable
+
+_BULK: Final = 500
+_TAKE_PLACE: Final = """
+local added = redis.call('XRANGE', KEYS[1], '(' .. ARGV[1], '+', 'COUNT', ARGV[2] + 1)
+if #added > tonumber(ARGV[2]) then return 0 end
+for _, entry in ipairs(added) do redis.call('XADD', KEYS[2], '*', unpack(entry[2])) end
+if redis.call('EXISTS', KEYS[2]) == 1 then redis.call('RENAME', KEYS[2], KEYS[1]) else redis.call('DEL', KEYS[1]) end
+return 1
+"""
+"""Copies what was added since the last look, if it is not much, and renames: nobody can add between the two."""
+
+
+class RedisRewriter:
+    """See `sidestream.rewriting.LogRewriter`."""
+
+    def __init__(self, address: RedisAddress) -> None:
+        self._address = address
+        self._server: Any = redis.Redis(connection_pool=redis.ConnectionPool(**connection_options(address)))
+        self._take_place = self._server.register_script(_TAKE_PLACE)
+
+    def rewrite(self, topic: str, wires: Iterable[bytes]) -> None:
+        """See `sidestream.rewriting.LogRewriter`."""
+        beside = f"{topic}:anew"
+        with self._translated(topic):
+            copied_to = self._end(topic)
+            self._server.delete(beside)
+            try:
+                self._add(beside, wires, _after(copied_to))
+                while not self._take_place(keys=[topic, beside], args=[copied_to, _BULK]):
+                    end = self._end(topic)
+                    self._add(beside, self._between(topic, copied_to, end))
+                    copied_to = end
+            except BaseException:
+                self._server.delete(beside)
+                raise
+
+    def close(self) -> None:
+        """Release the connections."""
+        self._server.close()
+
+    def _end(self, topic: str) -> str:
+        newest = self._server.xrevrange(topic, count=1)
+        return str(newest[0][0].decode()) if newest else "0-0"
+
+    def _between(self, topic: str, after: str, end: str) -> Iterator[bytes]:
+        """Yield what was added after one entry up to another."""
+        while entries := self._server.xrange(topic, f"({after}", end, count=_BULK):
+            yield from (fields.get(b"data", b"") for _, fields in entries)
+            after = entries[-1][0].decode()
+
+    def _add(self, key: str, wires: Iterable[bytes], first: str = "*") -> None:
+        rest = iter(wires)
+        while bulk := list(islice(rest, _BULK)):
+            pipeline = self._server.pipeline(transaction=False)
+            for wire in bulk:
+                pipeline.xadd(key, {"data": wire}, id=first)
+                first = "*"
+            pipeline.execute()
+
+    @contextmanager
+    def _translated(self, topic: str) -> Iterator[None]:
+        try:
+            yield
+        except (redis.RedisError, OSError) as error:
+            raise LogUnavailable(f"{self._address}: {topic} was not written anew, it is as it was: {error}") from error
+
+
+def _after(end: str) -> str:
+    """Return an id of a later millisecond than the old stream's last entry, from which the server counts on."""
+    return f"{int(end.partition('-')[0]) + 1}-0"

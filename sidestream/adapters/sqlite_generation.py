@@ -1,0 +1,227 @@
+"""One generation in a SQLite file: its tables, its transactions, and the mark that says which release can read it.
+
+WAL, so that queries wait for no writer; synchronous NORMAL, because rows and checkpoint are one transaction: what a power
+cut takes is read from the log again. A transaction begins IMMEDIATE: it holds the file's one write lock from the start.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from sidestream.adapters.sql_text import columns, count_rows, create_table, delete_older, quoted, select_page
+from sidestream.errors import ReadModelError, RefusedByStore, StoreAway, TryAgain
+from sidestream.ports import Condition, Query, Reader, Unit
+from sidestream.projection import ColumnType, Key, Table
+
+Row = TypeVar("Row", bound=msgspec.Struct)
+
+APPLICATION_ID: Final = 0x53445352
+"""Marks our files, as SQLite's header allows: "SDSR"."""
+GENERATION_VERSION: Final = 1
+"""Schema of the bookkeeping in a generation; a file of another version is refused."""
+BESIDE_VERSION: Final = 1
+"""Schema of the place beside the generations, which outlives them."""
+_BUSY_SECONDS: Final = 30.0
+_KEYS_A_QUERY: Final = 250
+"""Keys in one query; SQLite takes some thousand values, and longer statements gain nothing."""
+_TYPES: Final[Mapping[ColumnType, str]] = {"text": "TEXT", "integer": "INTEGER", "real": "REAL", "boolean": "INTEGER", "bytes": "BLOB"}
+_AGAIN: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+_REFUSED: Final = frozenset({sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE})
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn the driver's failures into the three kinds: away, again, this value."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = (getattr(error, "sqlite_errorcode", None) or sqlite3.SQLITE_MISUSE) & 0xFF
+        if code in _AGAIN:
+            raise TryAgain(f"{path}: locked by another process for {_BUSY_SECONDS:.0f} s: {error}") from error
+        if code in _REFUSED or isinstance(error, sqlite3.DataError | sqlite3.InterfaceError):
+            raise RefusedByStore(f"SQLite refuses a value: {error}") from error
+        raise StoreAway(f"{path}: {error}. Check the disk and the file; nothing was changed.") from error
+    except (OverflowError, UnicodeEncodeError) as error:
+        raise RefusedByStore(f"SQLite refuses a value: {error}") from error
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a file as we want it; threads may share the connection, one at a time."""
+    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    return connection
+
+
+def refuse_foreign(path: Path) -> None:
+    """Look before anything is changed: even the switch to WAL is written into the file."""
+    if not path.exists():
+        return
+    with closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as found:
+        tables = found.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        application = found.execute("PRAGMA application_id").fetchone()[0]  # asked last: tables and mark are committed together
+    if tables and application != APPLICATION_ID:
+        raise ReadModelError(
+            f"{path}: expected a read model, found a SQLite file of another program (application id {application:#x}). Move it away."
+        )
+
+
+def mark(connection: sqlite3.Connection, version: int) -> None:
+    """Write into the file whose it is, and the version of its schema."""
+    connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version={version}")
+
+
+def check_mark(connection: sqlite3.Connection, path: Path, version: int, remedy: str) -> None:
+    """Raise ReadModelError where a file is not ours, or of another version."""
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    found = connection.execute("PRAGMA user_version").fetchone()[0]
+    if application != APPLICATION_ID or found != version:
+        raise ReadModelError(f"{path}: expected a Sidestream file of version {version}, found version {found}. {remedy}")
+
+
+class _SqliteReader:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def read(self, table: Table[Row], keys: Iterable[Key]) -> Mapping[Key, Row]:
+        wanted = list(keys)
+        found: dict[Key, Row] = {}
+        for begin in range(0, len(wanted), _KEYS_A_QUERY):
+            some = wanted[begin : begin + _KEYS_A_QUERY]
+            values = [value for key in some for value in key]
+            rows = map(table.row, _from_sqlite(table, self._connection.execute(_read_statement(table, len(some)), values)))
+            found.update({table.key_of(row): row for row in rows})
+        return found
+
+    def select(self, table: Table[Row], query: Query) -> Sequence[Row]:
+        statement, values = select_page(table, query, "?")
+        return list(map(table.row, _from_sqlite(table, self._connection.execute(statement, values))))
+
+    def count(self, table: Table[Any], where: Sequence[Condition] = ()) -> int:
+        number: int = self._connection.execute(*count_rows(table, where, "?")).fetchone()[0]
+        return number
+
+
+def _read_statement(table: Table[Any], keys: int) -> str:
+    one = f"({', '.join('?' * len(table.key))})"
+    wanted = f"({columns(table.key)}) IN (VALUES {', '.join([one] * keys)})"
+    return f"SELECT {columns(table.column_names)} FROM {quoted(table.name)} WHERE {wanted}"
+
+
+def _from_sqlite(table: Table[Any], found: Iterable[Sequence[Any]]) -> Iterable[Sequence[Any]]:
+    """SQLite knows no boolean: 0 and 1 become False and True again."""
+    booleans = [at for at, column in enumerate(table.columns) if column.type == "boolean"]
+    return (_with_booleans(values, booleans) for values in found) if booleans else found
+
+
+def _with_booleans(values: Sequence[Any], booleans: Sequence[int]) -> Sequence[Any]:
+    changed = list(values)
+    for at in booleans:
+        changed[at] = None if changed[at] is None else bool(changed[at])
+    return changed
+
+
+class _SqliteUnit(_SqliteReader):
+    def write(self, table: Table[Row], rows: Sequence[Row]) -> None:
+        marks = ", ".join("?" * len(table.columns))
+        statement = f"INSERT OR REPLACE INTO {quoted(table.name)} ({columns(table.column_names)}) VALUES ({marks})"
+        self._connection.executemany(statement, map(msgspec.structs.astuple, rows))
+
+    def delete(self, table: Table[Any], keys: Sequence[Key]) -> None:
+        clause = " AND ".join(f"{quoted(name)}=?" for name in table.key)
+        self._connection.executemany(f"DELETE FROM {quoted(table.name)} WHERE {clause}", keys)
+
+    def keep_newest(self, table: Table[Any]) -> None:
+        self._connection.execute(*delete_older(table, "?"))
+
+
+class SqliteGeneration:
+    """One generation in one file: one connection that writes, and a few that read."""
+
+    def __init__(self, path: Path, name: str, version: int = GENERATION_VERSION) -> None:
+        self.name = name
+        self._path = path
+        self._lock = threading.Lock()
+        self._idle: list[sqlite3.Connection] = []
+        with translated(path):
+            refuse_foreign(path)
+            self._writer = connect(path)
+        try:
+            check_mark(self._writer, path, version, "Rebuild the projection with this release.")
+        except ReadModelError:
+            self._writer.close()
+            raise
+
+    @contextmanager
+    def unit(self) -> Iterator[Unit]:
+        """See `sidestream.ports.Generation`."""
+        with self._lock, translated(self._path):
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield _SqliteUnit(self._writer)
+                self._writer.execute("COMMIT")
+            except BaseException:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Reader]:
+        """See `sidestream.ports.Generation`."""
+        with translated(self._path):
+            connection = self._reader()
+            connection.execute("BEGIN")
+            try:
+                yield _SqliteReader(connection)
+            finally:
+                connection.execute("ROLLBACK")
+                self._idle.append(connection)
+
+    def _reader(self) -> sqlite3.Connection:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return connect(self._path)
+
+    def close(self) -> None:
+        """Close every connection."""
+        with self._lock:
+            while self._idle:
+                self._idle.pop().close()
+            self._writer.close()
+
+
+# ── the file ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def create_file(path: Path, tables: Sequence[Table[Any]], version: int = GENERATION_VERSION) -> None:
+    """Make the file of a generation with these tables, in the place of whatever stands there."""
+    remove_file(path)
+    with closing(connect(path)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        for table in tables:
+            for statement in create_table(table, _TYPES, " WITHOUT ROWID"):
+                connection.execute(statement)
+        mark(connection, version)
+        connection.execute("COMMIT")
+
+
+def is_marked(path: Path) -> bool:
+    """Return whether a file was made to the end: its mark is written in the transaction of its tables."""
+    if not path.exists():
+        return False
+    with closing(connect(path)) as connection:
+        marked: bool = connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+    return marked
+
+
+def remove_file(path: Path) -> None:
+    """Remove a database with what WAL lays beside it."""
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)

@@ -1,0 +1,153 @@
+"""A store held against a log that was flushed, cut or written to by others; and the topic written anew."""
+
+from collections import defaultdict
+
+import pytest
+
+from sidestream.adapters.memory_events import MemoryEventStore
+from sidestream.adapters.memory_log import MemoryLog
+from sidestream.event import NewEvent, decode_event
+from sidestream.identifiers import new_id
+from sidestream.log_verifying import verify_topic
+from sidestream.ports import Append
+from sidestream.rewriting import rewrite_topic
+from tests.unit.test_relay import event
+
+
+@pytest.fixture
+def store() -> MemoryEventStore:
+    """Thirty published events of five streams."""
+    made = MemoryEventStore()
+    for number in range(30):
+        stream = f"order-{number % 5}"
+        made.append([Append(stream, (event(stream),))])
+    made.mark_published("orders", 30)
+    return made
+
+
+def wires(store: MemoryEventStore) -> list[bytes]:
+    return [stored.wire for stored in store.follow(0, 10_000)]
+
+
+def strangers(count: int) -> list[bytes]:
+    other = MemoryEventStore()
+    facts = tuple(NewEvent(topic="orders", id=new_id(), source="/elsewhere", type="noted") for _ in range(count))
+    return [stored.wire for stored in other.append([Append(None, facts)])]
+
+
+def numbers(log: MemoryLog) -> list[int]:
+    return [decode_event(entry.data).number for entry in log.read("orders", None, 10_000)]
+
+
+def test_a_log_that_has_everything_is_whole_whatever_else_stands_there(store: MemoryEventStore) -> None:
+    log = MemoryLog()
+    log.record("orders", [*wires(store)[:10], b"no event", *strangers(3), *wires(store)[5:], wires(store)[2]])
+
+    found = verify_topic(store, log, "orders")
+
+    assert found.whole
+    assert (found.stored, found.found, found.missing) == (30, 30, ())
+
+
+def test_what_is_not_published_yet_is_not_missing(store: MemoryEventStore) -> None:
+    log = MemoryLog()
+    log.record("orders", wires(store))
+    store.append([Append("order-0", (event("order-0"),))])
+
+    assert verify_topic(store, log, "orders").whole
+
+
+def test_a_lost_end_is_sent_again(store: MemoryEventStore) -> None:
+    log = MemoryLog()
+    log.record("orders", wires(store)[:24])
+
+    found = verify_topic(store, log, "orders")
+
+    assert not found.whole
+    assert (found.missing, found.only_the_end, found.send_after) == (((25, 30),), True, 24)
+
+
+def test_a_flush_that_others_published_after_is_told_by_its_ranges(store: MemoryEventStore) -> None:
+    log = MemoryLog()
+    log.record("orders", [*wires(store)[20:22], *strangers(2), *wires(store)[25:]])
+
+    found = verify_topic(store, log, "orders")
+
+    assert (found.found, found.missing, found.only_the_end, found.send_after) == (7, ((1, 20), (23, 25)), False, None)
+
+
+def test_a_lost_end_is_sent_again_although_a_bulk_publish_has_mixed_it_with_other_streams(store: MemoryEventStore) -> None:
+    log, ours = MemoryLog(), wires(store)
+    log.record("orders", [*ours[:25], ours[26], ours[28]])
+
+    found = verify_topic(store, log, "orders")
+
+    assert (found.missing, found.send_after) == (((26, 26), (28, 28), (30, 30)), 25)
+
+
+def test_an_event_that_stands_behind_a_later_one_of_its_stream_is_found(store: MemoryEventStore) -> None:
+    log, ours = MemoryLog(), wires(store)
+    log.record("orders", [*ours[1:], ours[0]])
+
+    found = verify_topic(store, log, "orders")
+
+    assert (found.whole, found.found, found.disordered) == (False, 30, 1)
+
+
+def test_a_number_that_another_event_has_in_the_log_is_named(store: MemoryEventStore) -> None:
+    log, ours = MemoryLog(), wires(store)
+    name = decode_event(ours[9]).id
+    log.record("orders", [*ours[:9], ours[9].replace(name.encode(), b"another-id"), *ours[10:]])
+
+    (strange,) = verify_topic(store, log, "orders").strangers_number
+
+    assert strange.endswith(" 10: another-id")
+
+
+def test_an_older_epochs_events_are_missed_too(store: MemoryEventStore) -> None:
+    log = MemoryLog()
+    store.begin_epoch()
+    log.record("orders", wires(store)[:29])
+
+    found = verify_topic(store, log, "orders")
+
+    assert (found.found, found.only_the_end) == (29, False), "its number is none of the present count"
+
+
+def test_a_topic_written_anew_has_all_of_the_store_in_order_and_what_others_wrote(store: MemoryEventStore) -> None:
+    log, theirs = MemoryLog(), strangers(4)
+    log.record("orders", [*wires(store)[20:22], *theirs[:2], *wires(store)[25:], *theirs[2:]])
+
+    rewrite_topic(store, log, log, "orders")
+
+    assert verify_topic(store, log, "orders").whole
+    entries = [entry.data for entry in log.read("orders", None, 100)]
+    assert entries == [*wires(store), *theirs]
+
+
+def test_what_is_written_anew_is_not_published_once_more(store: MemoryEventStore) -> None:
+    log = MemoryLog()
+    store.append([Append("order-0", (event("order-0"),))])
+
+    rewrite_topic(store, log, log, "orders")
+
+    assert store.backlog() == {"orders": 0}
+    assert numbers(log) == [*range(1, 32)]
+
+
+def test_streams_stand_in_order_after_it(store: MemoryEventStore) -> None:
+    log = MemoryLog()
+    log.record("orders", reversed_in_streams(store))
+    assert not verify_topic(store, log, "orders").whole
+
+    rewrite_topic(store, log, log, "orders")
+
+    versions = defaultdict(list)
+    for entry in log.read("orders", None, 100):
+        found = decode_event(entry.data)
+        versions[found.stream].append(found.streamversion)
+    assert all(each == [1, 2, 3, 4, 5, 6] for each in versions.values())
+
+
+def reversed_in_streams(store: MemoryEventStore) -> list[bytes]:
+    return wires(store)[::-1]

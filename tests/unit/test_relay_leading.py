@@ -1,0 +1,146 @@
+"""One relay at a time per store: who leads, who takes over, and what an old leader that wakes may still do."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Mapping
+
+from sidestream.adapters.memory_events import MemoryEventStore
+from sidestream.adapters.memory_log import MemoryLog
+from sidestream.errors import UnreadableEvent
+from sidestream.event import decode_event
+from sidestream.leading import PAUSE, RELAY, Standstill
+from sidestream.ports import Append
+from sidestream.relay import Relay
+from tests.faulty_publisher import FaultyPublisher, first_occurrences
+from tests.unit.test_relay import assert_nothing_overtaken, event, filled, published
+from tests.waiting import until
+
+LEASE = 0.3
+"""Seconds: short, so that a successor need not be waited for."""
+
+
+def relay(store: MemoryEventStore, log: MemoryLog, publisher: FaultyPublisher | None = None) -> Relay:
+    return Relay(store, publisher or FaultyPublisher(log), sweep_seconds=0.02, lease_seconds=LEASE)
+
+
+def filled_into(store: MemoryEventStore, count: int) -> int:
+    for number in range(count):
+        store.append([Append(f"order-{number}", (event(f"order-{number}"),))])
+    return count
+
+
+class WatchedStore(MemoryEventStore):
+    """Counts how often a relay looked for what there is to do."""
+
+    looks = 0
+
+    def backlog(self) -> Mapping[str, int]:
+        self.looks += 1
+        return super().backlog()
+
+
+async def test_of_two_relays_one_leads_and_the_other_begins_at_once_when_it_ends() -> None:
+    store, log = filled(50, 5), MemoryLog()
+    first, second = relay(store, log), relay(store, log)
+    await first.start()
+    await until(lambda: first.status.leads)
+    async with second:
+        await until(lambda: published(store))
+        assert not second.status.leads
+        assert log.extent("orders").length == 50
+        await first.stop()
+        await until(lambda: second.status.leads)
+    assert not second.status.leads
+
+
+async def test_a_relay_that_died_is_succeeded_when_its_lease_ends() -> None:
+    store, log = MemoryEventStore(), MemoryLog()
+    dead = relay(store, log)
+    await dead.start()
+    await until(lambda: dead.status.leads)
+    for task in dead._tasks:  # as kill -9 would: nothing is given up
+        task.cancel()
+    async with relay(store, log) as successor:
+        await until(lambda: successor.status.leads)
+
+
+async def test_an_old_relay_that_wakes_beside_its_successor_only_repeats() -> None:
+    store, log = filled(300, 20), MemoryLog()
+    sleeping = FaultyPublisher(log)
+    sleeping.gate.clear()
+    old, successor = relay(store, log, sleeping), relay(store, log)
+    await old.start()
+    await until(lambda: bool(sleeping.calls))
+    frozen = [*old._tasks]  # stopped as SIGSTOP would: its calls are on their way
+    for task in frozen:
+        task.cancel()
+    async with successor:
+        await until(lambda: published(store))
+        sleeping.gate.set()
+        await until(lambda: log.extent("orders").length > 300)
+    assert len(first_occurrences(log, "orders")) == 300
+    assert_nothing_overtaken(log)
+
+
+async def test_while_somebody_asks_for_a_pause_nothing_is_published() -> None:
+    store, log = WatchedStore(), MemoryLog()
+    async with relay(store, log) as paused:
+        await until(lambda: paused.status.leads)
+        with Standstill(store, PAUSE, LEASE) as pause:
+            assert pause.held(0)
+            with Standstill(store, RELAY, LEASE) as lead:
+                assert await asyncio.to_thread(lead.held, 10)
+                await until(lambda: not paused.status.leads)
+                added = filled_into(store, 5)
+                paused.ring()
+                looks = store.looks
+                await until(lambda: store.looks > looks + 10)
+                assert log.extent("orders").length == 0
+        await until(lambda: published(store))
+    assert len(first_occurrences(log, "orders")) == added
+
+
+async def test_a_standstill_is_renewed_as_long_as_its_block_runs() -> None:
+    store = MemoryEventStore()
+    with Standstill(store, PAUSE, LEASE) as pause:
+        assert pause.held(0)
+        ended = time.monotonic() + 3 * LEASE
+        await until(lambda: time.monotonic() > ended)
+        assert not store.lease(PAUSE, "somebody else", LEASE)
+    assert store.lease(PAUSE, "somebody else", LEASE)
+
+
+async def test_a_leader_publishes_nothing_before_its_check_has_passed() -> None:
+    store, log, failing = filled(20, 3), MemoryLog(), threading.Event()
+
+    def check() -> None:
+        if not failing.is_set():
+            raise UnreadableEvent("the log lacks number 7")
+
+    checking = Relay(store, FaultyPublisher(log), sweep_seconds=0.02, on_lead=check)
+    async with checking:
+        await until(lambda: "lacks number 7" in checking.status.last_error)
+        assert log.extent("orders").length == 0
+        failing.set()
+        await until(lambda: published(store))
+    assert not checking.status.last_error
+
+
+async def test_a_relay_hears_what_other_processes_append() -> None:
+    class AnnouncingStore(MemoryEventStore):
+        def __init__(self) -> None:
+            super().__init__()
+            self.told = threading.Event()
+
+        def wait_for_append(self, seconds: float) -> bool:
+            heard = self.told.wait(min(seconds, 0.05))
+            self.told.clear()
+            return heard
+
+    store, log = AnnouncingStore(), MemoryLog()
+    async with Relay(store, FaultyPublisher(log), sweep_seconds=60):
+        filled_into(store, 3)
+        store.told.set()
+        await until(lambda: published(store))
+    assert {decode_event(wire).subject for wire in first_occurrences(log, "orders")} == {"order-0", "order-1", "order-2"}

@@ -1,0 +1,105 @@
+"""What a writing service lives on: its store is held against the log before anything is appended, and forgets old answers."""
+
+import time
+
+import pytest
+
+from sidestream.adapters.memory_events import MemoryEventStore
+from sidestream.adapters.memory_log import MemoryLog, MemoryPublisher
+from sidestream.backbone import MemoryBackbone
+from sidestream.errors import LogUnavailable, UnreadableEvent
+from sidestream.ports import Answer, Append, EventLog, LogEntry, Publisher, ServiceStore
+from sidestream.settings import Settings
+from sidestream.writing import writing
+from tests.unit.test_relay import event
+from tests.waiting import until
+
+
+class Parts(MemoryBackbone):
+    """A store and a log of the test's own."""
+
+    def __init__(self, store: ServiceStore, log: MemoryLog) -> None:
+        super().__init__()
+        self.store, self.own_log = store, log
+
+    def event_store(self, name: str) -> ServiceStore:
+        return self.store
+
+    def log(self) -> EventLog:
+        return self.own_log
+
+    def publisher(self) -> Publisher:
+        return MemoryPublisher(self.own_log)
+
+
+def filled(count: int) -> MemoryEventStore:
+    store = MemoryEventStore()
+    for _ in range(count):
+        store.append([Append("order-1", (event("order-1"),))])
+    return store
+
+
+def restored(store: MemoryEventStore, count: int) -> MemoryEventStore:
+    copy = MemoryEventStore()
+    copy._producer = store.producer
+    copy.adopt("orders", [each.wire for each in store.follow(0, count)])
+    return copy
+
+
+async def test_a_restored_store_has_adopted_before_its_service_appends() -> None:
+    before, log = filled(8), MemoryLog()
+    log.record("orders", [each.wire for each in before.follow(0)])
+
+    async with writing(Parts(restored(before, 3), log), "orders", ["orders"], Settings()) as parts:
+        assert parts.store.stream_version("order-1") == 8
+        parts.store.append([Append("order-1", (event("order-1"),), expected=8)])
+        parts.relay.ring()
+        await until(lambda: log.extent("orders").length == 9)
+
+
+async def test_a_store_that_cannot_adopt_does_not_serve() -> None:
+    before, log = filled(8), MemoryLog()
+    log.record("orders", [each.wire for each in before.follow(0) if each.version != 5])
+
+    with pytest.raises(UnreadableEvent):
+        async with writing(Parts(restored(before, 3), log), "orders", ["orders"], Settings()):
+            pass
+
+
+async def test_a_log_that_is_away_does_not_keep_a_service_from_starting_and_is_looked_at_before_publishing() -> None:
+    class Away(MemoryLog):
+        away = True
+
+        def read_back(self, topic: str, before: str | None, limit: int) -> list[LogEntry]:
+            if self.away:
+                raise LogUnavailable("the broker is down")
+            return list(super().read_back(topic, before, limit))
+
+    before, log = filled(8), Away()
+    log.record("orders", [each.wire for each in before.follow(0)])
+    copy = restored(before, 8)
+    copy.publish_again("orders", 7)
+
+    async with writing(Parts(copy, log), "orders", ["orders"], Settings(sweep_seconds=0.02)) as parts:
+        await until(lambda: "the broker is down" in parts.relay.status.last_error)
+        assert log.extent("orders").length == 8
+        log.away = False
+        await until(lambda: parts.relay.status.leads)
+        await until(lambda: not any(copy.backlog().values()))
+
+
+async def test_answers_are_forgotten_when_they_are_old_enough() -> None:
+    now = time.time() * 1000
+    clock = iter([now - 3 * 86_400_000.0, *[now] * 1000])
+    store = MemoryEventStore(clock_ms=lambda: int(next(clock)))
+    for key in ("old", "new"):
+        store.append([], Answer(key, b"1" * 16, b"done"))
+
+    async with writing(Parts(store, MemoryLog()), "orders", [], Settings(answer_days=2)):
+        await until(lambda: store.claim("old", b"1" * 16, 0) is None)
+        assert store.claim("new", b"1" * 16, 0) is not None
+
+
+def test_an_answer_cannot_be_kept_for_no_time() -> None:
+    with pytest.raises(ValueError, match="greater than 0"):
+        Settings(answer_days=0)
