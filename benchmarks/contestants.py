@@ -135,11 +135,11 @@ def void(_: object) -> None:
 
 def _sidestream(store: str, port: int, events: int, folder: Path, postgres: str) -> Run:
     from sidestream.adapters.redis_log import RedisAddress, RedisLog
-    from sidestream.applied import BOOKKEEPING
-    from sidestream.building import REBUILD_BATCH
-    from sidestream.decoding import Rule
-    from sidestream.projector import BATCH_ENTRIES, FOLD_BYTES, Projector
-    from sidestream.remembered import KEEP_BYTES
+    from sidestream.applying.applied import BOOKKEEPING
+    from sidestream.applying.decoding import Rule
+    from sidestream.applying.projector import BATCH_ENTRIES, FOLD_BYTES, Projector
+    from sidestream.applying.remembered import KEEP_BYTES
+    from sidestream.rebuilding.building import REBUILD_BATCH
 
     projection = Balances()
     read_models = _read_models(store.partition(" ")[0], folder, postgres)

@@ -25,7 +25,7 @@ from benchmarks.recorded import TOPIC, payments
 from sidestream.adapters.dapr_publisher import DaprPublisher
 from sidestream.event import CONTENT_TYPE, Counted, NewEvent, encode_event
 from sidestream.identifiers import new_id, now
-from sidestream.publishing import DirectPublisher
+from sidestream.publishing.direct import DirectPublisher
 
 CALLERS: Final = 50
 _PROBE_SECONDS: Final = 0.01

@@ -25,7 +25,7 @@ from sidestream.adapters.sqlite_events import SqliteEventStore
 from sidestream.event import NewEvent, decode_event
 from sidestream.identifiers import new_id
 from sidestream.ports import Append, Outgoing, StoredEvent
-from sidestream.relay import Relay
+from sidestream.publishing.relay import Relay
 from tests.parts import running_sidecar
 
 _STREAMS: Final = 2000

@@ -7,7 +7,7 @@ shared by all apps of a process. A bootstrap takes one of them and builds its ap
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from sidestream.inbox import Inbox
+from sidestream.logs.inbox import Inbox
 from sidestream.ports import EventLog, Publisher, ReadModels, ServiceStore
 from sidestream.settings import Settings
 from sidestream.tracing import TracedPublisher, tracing_of
@@ -109,7 +109,7 @@ class DaprBackbone:
     def publisher(self) -> Publisher:
         """Return the sidecar's bulk publish. It stands still while the log is moved to another broker."""
         from sidestream.adapters.dapr_publisher import DaprPublisher
-        from sidestream.standstill import Gate, StandingPublisher
+        from sidestream.publishing.standstill import Gate, StandingPublisher
 
         settings = self._settings
         way_out = DaprPublisher(pubsub=settings.pubsub, grpc_port=settings.dapr_grpc_port, api_token=settings.dapr_api_token)

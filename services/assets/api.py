@@ -14,12 +14,12 @@ from services.assets.roots import AllowedRoots, NoDirectory, OutsideOfRoots
 from services.assets.scanning import Scanner, ScanRunning
 from services.assets.tagging import Asset, Tag, TagCommand, Untag
 from sidestream.errors import UnknownAggregate
-from sidestream.repository import Decided, Repository
 from sidestream.web.commands import Asked, Commanded, Commands, Reply, command_responses
 from sidestream.web.consistency import tell_consistency
 from sidestream.web.openapi import problems
 from sidestream.web.paging import PageQuery, decode_cursor, encode_cursor, forged_cursor, link_next
 from sidestream.web.problems import ProblemError
+from sidestream.writing.repository import Decided, Repository
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

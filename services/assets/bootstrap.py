@@ -17,11 +17,11 @@ from services.assets.tagging import ASSET
 from sidestream.backbone import Backbone, MemoryBackbone
 from sidestream.identifiers import new_id, now
 from sidestream.ports import EventStore
-from sidestream.repository import Repository
 from sidestream.settings import Settings
 from sidestream.web.app import new_app
 from sidestream.web.commands import Commands
-from sidestream.writing import writing
+from sidestream.writing.parts import writing
+from sidestream.writing.repository import Repository
 
 NAME = STORE = "assets"
 

@@ -12,7 +12,7 @@ from sidestream.backbone import Backbone
 from sidestream.ports import EventStore
 from sidestream.settings import Settings
 from sidestream.web.app import new_app
-from sidestream.writing import writing
+from sidestream.writing.parts import writing
 
 NAME = STORE = "bridge"
 

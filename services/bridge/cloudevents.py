@@ -18,7 +18,7 @@ import msgspec
 from events.bridge import CATEGORY
 from sidestream.errors import InvalidEvent
 from sidestream.event import MAX_EVENT_BYTES, MAX_NUMBER, RESERVED, Counted, NewEvent, attribute_problem, check_extensions, encode_event
-from sidestream.replaying import REPLAYED, says_replayed
+from sidestream.logs.replaying import REPLAYED, says_replayed
 
 Attributes = dict[str, Any]
 

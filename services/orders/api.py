@@ -21,9 +21,9 @@ from services.orders.requests import (
 )
 from sidestream.errors import UnknownAggregate
 from sidestream.identifiers import new_id, now
-from sidestream.repository import Decided, Repository
 from sidestream.web.commands import Asked, Commanded, Commands, Reply, command_responses, etag
 from sidestream.web.openapi import problems
+from sidestream.writing.repository import Decided, Repository
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 

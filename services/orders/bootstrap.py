@@ -11,11 +11,11 @@ from services.orders.order import ORDER
 from sidestream.backbone import Backbone
 from sidestream.identifiers import new_id, now
 from sidestream.ports import EventStore
-from sidestream.repository import Repository
 from sidestream.settings import Settings
 from sidestream.web.app import new_app
 from sidestream.web.commands import Commands
-from sidestream.writing import writing
+from sidestream.writing.parts import writing
+from sidestream.writing.repository import Repository
 
 NAME = STORE = "orders"
 

@@ -14,13 +14,13 @@ from services.shipping.due import SHIPMENTS, Shipment, Shipping
 from services.shipping.refusing import Refusals
 from services.shipping.shipping import Shipper
 from sidestream.backbone import Backbone
-from sidestream.hosting import ProjectionHost
+from sidestream.hosting.host import ProjectionHost
 from sidestream.ports import Condition, Query
 from sidestream.projection import Projection
 from sidestream.registry import Registry
 from sidestream.settings import Settings
 from sidestream.web.projections import projection_app
-from sidestream.writing import writing
+from sidestream.writing.parts import writing
 
 NAME = STORE = "shipping"
 _PAGE: Final = 1000

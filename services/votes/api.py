@@ -11,7 +11,7 @@ from events.votes import VoteCast
 from services.votes.casting import cast
 from sidestream.event import NewEvent
 from sidestream.identifiers import new_id, now
-from sidestream.publishing import Published
+from sidestream.publishing.direct import Published
 from sidestream.registry import Registry
 from sidestream.web.commands import CORRELATION, Caused
 from sidestream.web.consistency import tell_consistency, tells_consistency

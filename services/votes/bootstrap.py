@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from events import registry
 from services.votes.api import VotesDesk, router
 from sidestream.backbone import Backbone
-from sidestream.publishing import DirectPublisher
+from sidestream.publishing.direct import DirectPublisher
 from sidestream.settings import Settings
 from sidestream.web.app import new_app
 

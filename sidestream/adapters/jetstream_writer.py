@@ -32,7 +32,7 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 class JetStreamWriter:
-    """See `sidestream.moving.LogWriter`. Connects when first asked; belongs to one thread."""
+    """See `sidestream.logs.moving.LogWriter`. Connects when first asked; belongs to one thread."""
 
     def __init__(self, address: NatsAddress) -> None:
         self._address = address
@@ -42,7 +42,7 @@ class JetStreamWriter:
         self._client: Client | None = None
 
     def append(self, topic: str, wires: Sequence[bytes]) -> None:
-        """See `sidestream.moving.LogWriter`."""
+        """See `sidestream.logs.moving.LogWriter`."""
         name = self._streams.name(topic)
         stream = self._streams.describe(name, topic) if name else None
         if stream is None:
@@ -89,7 +89,7 @@ class JetStreamWriter:
         return self._client
 
     def close(self) -> None:
-        """See `sidestream.moving.LogWriter`."""
+        """See `sidestream.logs.moving.LogWriter`."""
         if self._client is not None and not self._client.is_closed:
             self._runner.run(self._client.close())
         self._runner.close()

@@ -22,7 +22,7 @@ _WRITING: Final = {
 
 
 class KafkaWriter:
-    """See `sidestream.moving.LogWriter`."""
+    """See `sidestream.logs.moving.LogWriter`."""
 
     def __init__(self, address: KafkaAddress) -> None:
         self._address = address
@@ -30,7 +30,7 @@ class KafkaWriter:
         self._producer = Producer({**address.options, **_WRITING, **patience})
 
     def append(self, topic: str, wires: Sequence[bytes]) -> None:
-        """See `sidestream.moving.LogWriter`."""
+        """See `sidestream.logs.moving.LogWriter`."""
         problems: list[str] = []
 
         def delivered(error: Any, _: Any) -> None:
@@ -47,7 +47,7 @@ class KafkaWriter:
             raise LogUnavailable(f"{self._address}: {topic}: not written: {problems[0] if problems else 'no answer in time'}")
 
     def close(self) -> None:
-        """See `sidestream.moving.LogWriter`."""
+        """See `sidestream.logs.moving.LogWriter`."""
         self._producer.purge()
 
 

@@ -3,7 +3,7 @@
 from sidestream.adapters.memory_log import MemoryLog
 from sidestream.adapters.redis_log import RedisLog
 from sidestream.errors import ConfigurationError
-from sidestream.moving import LogWriter
+from sidestream.logs.moving import LogWriter
 from sidestream.ports import EventLog
 
 
@@ -42,7 +42,7 @@ def _of_a_driver_that_is_an_extra(log: EventLog) -> LogWriter:
 
 
 class MemoryWriter:
-    """See `sidestream.moving.LogWriter`."""
+    """See `sidestream.logs.moving.LogWriter`."""
 
     def __init__(self, log: MemoryLog) -> None:
         self.append = log.record

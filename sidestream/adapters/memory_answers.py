@@ -6,8 +6,8 @@ Each part is a base of the store in memory, which brings the lock that stands fo
 import threading
 from collections.abc import Callable
 
-from sidestream.answering import Claim, answer_of_claim, check_answer, check_key, ends_at
 from sidestream.ports import Answer, Snapshot
+from sidestream.writing.answering import Claim, answer_of_claim, check_answer, check_key, ends_at
 
 
 class Held:

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from sidestream.adapters.memory_answers import MemoryAnswers, MemoryLeases, MemorySnapshots
 from sidestream.adapters.memory_tables import MemoryAdoption, MemoryAppend, MemoryTables
-from sidestream.answering import check_key
-from sidestream.appending import check_appends
 from sidestream.identifiers import new_id
 from sidestream.ports import Answer, Append, StoredEvent
-from sidestream.restoring import ADOPTED, next_epoch, read_adopted
+from sidestream.writing.answering import check_key
+from sidestream.writing.appending import check_appends
+from sidestream.writing.restoring import ADOPTED, next_epoch, read_adopted
 
 
 def _milliseconds() -> int:

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from sidestream.adapters.memory_log import MemoryLog
-from sidestream.inbox import Arrival, fresh
+from sidestream.logs.inbox import Arrival, fresh
 from sidestream.ports import LogExtent
 
 
@@ -23,7 +23,7 @@ class MemoryInbox(MemoryLog):
         self._appending = threading.Lock()
 
     def append(self, topic: str, arrivals: Sequence[Arrival]) -> int:
-        """See `sidestream.inbox.Inbox`."""
+        """See `sidestream.logs.inbox.Inbox`."""
         with self._appending:
             places = self._places[topic]
             new = fresh(arrivals, set(places))
@@ -33,7 +33,7 @@ class MemoryInbox(MemoryLog):
         return len(new)
 
     def trim(self, topic: str, upto: str) -> None:
-        """See `sidestream.inbox.Inbox`."""
+        """See `sidestream.logs.inbox.Inbox`."""
         with self._appending:
             super().trim(topic, upto)
             self._places[topic] = {identity: place for identity, place in self._places[topic].items() if place > int(upto)}

@@ -52,7 +52,7 @@ class MemoryLog:
             self._trimmed[topic] = 0
 
     def rewrite(self, topic: str, wires: Iterable[bytes]) -> None:
-        """See `sidestream.rewriting.LogRewriter`. Positions begin at 1 again."""
+        """See `sidestream.logs.rewriting.LogRewriter`. Positions begin at 1 again."""
         anew = list(wires)
         self.flush(topic)
         self.record(topic, anew)

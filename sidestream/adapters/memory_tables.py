@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from sidestream.appending import Identity, check_repeat, check_version, identity_of
 from sidestream.event import Counted, Envelope, NewEvent, encode_event
 from sidestream.ports import Append, StoredEvent
-from sidestream.restoring import check_same, is_next, recorded_at, renumbered, stream_of
+from sidestream.writing.appending import Identity, check_repeat, check_version, identity_of
+from sidestream.writing.restoring import check_same, is_next, recorded_at, renumbered, stream_of
 
 
 class MemoryTables:

@@ -6,8 +6,8 @@ An answer is stored by the append itself.
 
 from sidestream.adapters.postgres_append_transaction import NOW_MS
 from sidestream.adapters.postgres_database import Database, escaped
-from sidestream.answering import Claim, answer_of_claim, check_key, ends_at
 from sidestream.ports import Answer, Snapshot
+from sidestream.writing.answering import Claim, answer_of_claim, check_key, ends_at
 
 _FIND = f"SELECT request, content, until_ms, {NOW_MS} FROM answers WHERE key = %s"  # noqa: S608 - all our own text
 _CLAIM = (

@@ -13,8 +13,8 @@ import psycopg
 
 from sidestream.adapters.postgres_database import Database, escaped, failure, unescaped
 from sidestream.adapters.postgres_places import Found, Places, Wanted
-from sidestream.answering import Claim
 from sidestream.ports import Answer, StoredEvent
+from sidestream.writing.answering import Claim
 
 COLUMNS: Final = "e.position, t.name, e.sequence, s.name, e.event_id, e.stream, e.version, e.wire, e.ordered, e.recorded_ms"
 FROM: Final = "FROM events e JOIN topics t ON t.id = e.topic JOIN sources s ON s.id = e.source"

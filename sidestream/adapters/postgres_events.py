@@ -15,11 +15,11 @@ from sidestream.adapters.postgres_database import Database, escaped, unescaped
 from sidestream.adapters.postgres_events_schema import open_store
 from sidestream.adapters.postgres_listening import Listener
 from sidestream.adapters.postgres_restoring import adopt, begin_epoch
-from sidestream.answering import check_key
-from sidestream.appending import check_appends
 from sidestream.errors import InvalidEvent
 from sidestream.event import MAX_ATTRIBUTE_BYTES
 from sidestream.ports import Answer, Append, StoredEvent
+from sidestream.writing.answering import check_key
+from sidestream.writing.appending import check_appends
 
 _SETTINGS: Final = f"{BY_INDEX} -c synchronous_commit=off -c idle_in_transaction_session_timeout=10s -c lock_timeout=10s"
 _LAST: Final = 2**63 - 1

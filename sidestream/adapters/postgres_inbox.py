@@ -17,7 +17,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from sidestream.adapters.postgres_address import checked
 from sidestream.errors import ConfigurationError, LogUnavailable, SidestreamError, StoreAway
 from sidestream.identifiers import new_id
-from sidestream.inbox import Arrival, fresh
+from sidestream.logs.inbox import Arrival, fresh
 from sidestream.ports import LogEntry, LogExtent
 
 SCHEMA_VERSION: Final = 1
@@ -38,7 +38,7 @@ def _milliseconds() -> int:
 
 
 class PostgresInbox:
-    """See `sidestream.inbox.Inbox`. Connects when first asked.
+    """See `sidestream.logs.inbox.Inbox`. Connects when first asked.
 
     Args:
         url: the database.
@@ -60,7 +60,7 @@ class PostgresInbox:
     # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def append(self, topic: str, arrivals: Sequence[Arrival]) -> int:
-        """See `sidestream.inbox.Inbox`."""
+        """See `sidestream.logs.inbox.Inbox`."""
         with self._transaction(StoreAway) as connection:
             number, last = _counter(connection, topic)
             new = fresh(arrivals, _known(connection, number, arrivals))
@@ -69,7 +69,7 @@ class PostgresInbox:
             return len(new)
 
     def trim(self, topic: str, upto: str) -> None:
-        """See `sidestream.inbox.Inbox`."""
+        """See `sidestream.logs.inbox.Inbox`."""
         with self._transaction(StoreAway) as connection:
             number, last = _counter(connection, topic)
             cut = min(_place(upto), last)

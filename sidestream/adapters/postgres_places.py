@@ -8,10 +8,10 @@ from typing import Final
 
 import msgspec
 
-from sidestream.answering import Claim, check_answer
-from sidestream.appending import Identity, check_repeat, check_version, identity_of
 from sidestream.event import Counted, NewEvent, encode_event
 from sidestream.ports import Answer, Append, StoredEvent
+from sidestream.writing.answering import Claim, check_answer
+from sidestream.writing.appending import Identity, check_repeat, check_version, identity_of
 
 Found = tuple[StoredEvent, bytes]
 """An event and the digest of its content."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 from sidestream.adapters.postgres_append_transaction import LOCK, Session
 from sidestream.adapters.postgres_database import Connection, escaped
 from sidestream.event import Envelope, decode_event
-from sidestream.restoring import ADOPTED, check_same, is_next, next_epoch, read_adopted, recorded_at, renumbered, stream_of
+from sidestream.writing.restoring import ADOPTED, check_same, is_next, next_epoch, read_adopted, recorded_at, renumbered, stream_of
 
 Check = Callable[[str], None]
 """Raises unless this is who counts."""

@@ -26,7 +26,7 @@ return 1
 
 
 class RedisRewriter:
-    """See `sidestream.rewriting.LogRewriter`."""
+    """See `sidestream.logs.rewriting.LogRewriter`."""
 
     def __init__(self, address: RedisAddress) -> None:
         self._address = address
@@ -34,7 +34,7 @@ class RedisRewriter:
         self._take_place = self._server.register_script(_TAKE_PLACE)
 
     def rewrite(self, topic: str, wires: Iterable[bytes]) -> None:
-        """See `sidestream.rewriting.LogRewriter`."""
+        """See `sidestream.logs.rewriting.LogRewriter`."""
         beside = f"{topic}:anew"
         with self._translated(topic):
             copied_to = self._end(topic)

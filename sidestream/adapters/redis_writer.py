@@ -10,14 +10,14 @@ from sidestream.errors import LogUnavailable
 
 
 class RedisWriter:
-    """See `sidestream.moving.LogWriter`."""
+    """See `sidestream.logs.moving.LogWriter`."""
 
     def __init__(self, address: RedisAddress) -> None:
         self._address = address
         self._server: Any = redis.Redis(connection_pool=redis.ConnectionPool(**connection_options(address)))
 
     def append(self, topic: str, wires: Sequence[bytes]) -> None:
-        """See `sidestream.moving.LogWriter`. One transaction: all of them or none."""
+        """See `sidestream.logs.moving.LogWriter`. One transaction: all of them or none."""
         pipeline = self._server.pipeline(transaction=True)
         for wire in wires:
             pipeline.xadd(topic, {"data": wire})
@@ -27,5 +27,5 @@ class RedisWriter:
             raise LogUnavailable(f"{self._address}: {topic}: not written: {error}") from error
 
     def close(self) -> None:
-        """See `sidestream.moving.LogWriter`."""
+        """See `sidestream.logs.moving.LogWriter`."""
         self._server.close()

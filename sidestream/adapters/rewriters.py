@@ -4,8 +4,8 @@ from sidestream.adapters.memory_log import MemoryLog
 from sidestream.adapters.redis_log import RedisLog
 from sidestream.adapters.redis_rewriter import RedisRewriter
 from sidestream.errors import ConfigurationError
+from sidestream.logs.rewriting import LogRewriter
 from sidestream.ports import EventLog
-from sidestream.rewriting import LogRewriter
 
 
 def rewriter_of(log: EventLog) -> LogRewriter:

@@ -16,10 +16,10 @@ from sidestream.adapters.sqlite_store_answers import SqliteAnswers, SqliteLeases
 from sidestream.adapters.sqlite_store_append import Adoption, Part, begin_epoch
 from sidestream.adapters.sqlite_store_file import SCHEMA_VERSION, milliseconds, producer_row, transaction
 from sidestream.adapters.sqlite_store_reading import SqliteReading, bounded
-from sidestream.answering import check_key
-from sidestream.appending import check_appends
 from sidestream.errors import SidestreamError
 from sidestream.ports import Answer, Append, StoredEvent
+from sidestream.writing.answering import check_key
+from sidestream.writing.appending import check_appends
 
 __all__ = ["SCHEMA_VERSION", "SqliteEventStore"]
 

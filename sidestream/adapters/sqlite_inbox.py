@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from sidestream.errors import ConfigurationError, LogUnavailable, SidestreamError, StoreAway
 from sidestream.identifiers import new_id
-from sidestream.inbox import Arrival, fresh
+from sidestream.logs.inbox import Arrival, fresh
 from sidestream.ports import LogEntry, LogExtent
 
 APPLICATION_ID: Final = 0x53444958
@@ -41,7 +41,7 @@ def _milliseconds() -> int:
 
 
 class SqliteInbox:
-    """See `sidestream.inbox.Inbox`.
+    """See `sidestream.logs.inbox.Inbox`.
 
     Args:
         path: the file; made when it is not there.
@@ -71,7 +71,7 @@ class SqliteInbox:
     # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def append(self, topic: str, arrivals: Sequence[Arrival]) -> int:
-        """See `sidestream.inbox.Inbox`."""
+        """See `sidestream.logs.inbox.Inbox`."""
         with self._write_lock, self._translated(StoreAway), _transaction(self._writer):
             number, last = self._counter(topic)
             new = fresh(arrivals, self._known(number, arrivals))
@@ -97,7 +97,7 @@ class SqliteInbox:
         return known
 
     def trim(self, topic: str, upto: str) -> None:
-        """See `sidestream.inbox.Inbox`."""
+        """See `sidestream.logs.inbox.Inbox`."""
         with self._write_lock, self._translated(StoreAway), _transaction(self._writer):
             number, last = self._counter(topic)
             cut = min(_place(upto), last)

@@ -9,8 +9,8 @@ from typing import Final
 
 from sidestream.adapters.sqlite_store_file import StoreFile, findable
 from sidestream.adapters.sqlite_store_reading import bounded
-from sidestream.answering import Claim, answer_of_claim, check_answer, check_key, ends_at
 from sidestream.ports import Answer, Snapshot
+from sidestream.writing.answering import Claim, answer_of_claim, check_answer, check_key, ends_at
 
 _CLAIM: Final = "INSERT OR REPLACE INTO answers (key, request, until_ms) VALUES (?, ?, ?)"
 _ANSWER: Final = "INSERT OR REPLACE INTO answers (key, request, content, answered_ms) VALUES (?, ?, ?, ?)"
@@ -33,7 +33,7 @@ def store_answer(connection: sqlite3.Connection, answer: Answer, now_ms: int) ->
     """Store an answer in the transaction that the caller began; it ends its claim.
 
     Raises:
-        AlreadyAnswered, KeyReused: see `sidestream.answering.check_answer`.
+        AlreadyAnswered, KeyReused: see `sidestream.writing.answering.check_answer`.
     """
     kept, claim = _known(connection, answer.key)
     check_answer(answer, kept, claim, now_ms)

@@ -12,10 +12,10 @@ import msgspec
 
 from sidestream.adapters.sqlite_store_file import Row, producer_row
 from sidestream.adapters.sqlite_store_reading import COLUMNS, FROM, STREAM_VERSION, stored_event
-from sidestream.appending import Identity, check_repeat, check_version, identity_of
 from sidestream.event import Counted, Envelope, NewEvent, encode_event
 from sidestream.ports import Append, StoredEvent
-from sidestream.restoring import ADOPTED, check_same, is_next, next_epoch, read_adopted, recorded_at, renumbered, stream_of
+from sidestream.writing.appending import Identity, check_repeat, check_version, identity_of
+from sidestream.writing.restoring import ADOPTED, check_same, is_next, next_epoch, read_adopted, recorded_at, renumbered, stream_of
 
 _INSERT: Final = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _ROWS: Final = 20

@@ -20,9 +20,9 @@ import typer
 if TYPE_CHECKING:
     from sidestream.adapters.broker_kinds import InForce
     from sidestream.launcher.folder import SystemFolder
-    from sidestream.moving import Move, Moved, Show
+    from sidestream.logs.moving import Move, Moved, Show
     from sidestream.ports import EventLog
-    from sidestream.standstill import Mover
+    from sidestream.publishing.standstill import Mover
 
 File = Annotated[Path, typer.Option("--file", "-f", help="the run file")]
 Data = Annotated[Path | None, typer.Option("--data", help="the folder of the system; .sidestream beside the file")]
@@ -61,7 +61,7 @@ def move(
     from sidestream.cli.output import counting
     from sidestream.errors import ConfigurationError
     from sidestream.launcher.folder import DEFAULT, SystemFolder
-    from sidestream.standstill import moving
+    from sidestream.publishing.standstill import moving
 
     if source == target:
         raise ConfigurationError(f"expected two brokers, found {source} twice. Name another one with --to.")
@@ -83,7 +83,7 @@ class _Moving:
     def run(self, source: str, target: str, address: str, show: "Show", *, trimmed: bool) -> Done:
         """Copy, stop the writers, compare, switch."""
         from sidestream.adapters.log_writers import writer_of
-        from sidestream.moving import Move
+        from sidestream.logs.moving import Move
 
         topics = self._topics()
         with self._log_of(source) as old, self._made(target, address, topics) as new, contextlib.closing(writer_of(new)) as writer:

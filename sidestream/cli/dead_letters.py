@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from sidestream.applied import ParkedEvent
+    from sidestream.applying.applied import ParkedEvent
+    from sidestream.applying.corrections import Correction, Corrections
+    from sidestream.applying.dead_letters import Letter, Retried
     from sidestream.cli.declared import Declared
-    from sidestream.corrections import Correction, Corrections
-    from sidestream.dead_letters import Letter, Retried
     from sidestream.ports import Generation, ReadModels
 
 app = typer.Typer(help="Events that could not be applied.", no_args_is_help=True)
@@ -202,8 +202,8 @@ def retry(
 
 def _retried(each: "Declared", topic: str | None, stream: str | None, event: str) -> "Iterator[tuple[str, str, Retried]]":
     """Try again in every generation that follows the log, so that a switch back finds the same."""
-    from sidestream.dead_letters import parked_as
-    from sidestream.dead_letters import retry as try_again
+    from sidestream.applying.dead_letters import parked_as
+    from sidestream.applying.dead_letters import retry as try_again
 
     with _desk(each) as desk:
         for generation in desk.followed():
@@ -224,7 +224,7 @@ def _at_desk(file: Path, data: Path | None, name: str) -> "Iterator[_Desk]":
 
 @contextmanager
 def _desk(each: "Declared") -> "Iterator[_Desk]":
-    from sidestream.corrections import BESIDE, Corrections
+    from sidestream.applying.corrections import BESIDE, Corrections
 
     with each.read_models() as read_models, closing(Corrections(read_models.beside(BESIDE))) as corrections:
         yield _Desk(each, read_models, corrections)
@@ -234,8 +234,8 @@ class _Desk:
     """One projection's generations, and the record of what was decided about its dead letters."""
 
     def __init__(self, each: "Declared", read_models: "ReadModels", corrections: "Corrections") -> None:
-        from sidestream.applying import Rule
-        from sidestream.corrections import InForce
+        from sidestream.applying.corrections import InForce
+        from sidestream.applying.rules import Rule
 
         self.name = each.projection.name
         self.corrections = corrections
@@ -254,13 +254,13 @@ class _Desk:
 
     def parked_as(self, event: str) -> "Sequence[ParkedEvent]":
         """Return the parked events of this name, of the first generation that has any."""
-        from sidestream.dead_letters import parked_as
+        from sidestream.applying.dead_letters import parked_as
 
         return next((found for generation in self.followed() if (found := parked_as(generation, event))), ())
 
     def shown(self, event: "ParkedEvent") -> dict[str, Any]:
         """Return a parked event with every decision about it."""
-        from sidestream.dead_letters import letter_of
+        from sidestream.applying.dead_letters import letter_of
 
         subject = letter_of(event).subject
         decided = [_correction_map(each) for each in self.corrections.after(0) if each.subject == subject]
@@ -282,7 +282,7 @@ class _Desk:
         raise ConfigurationError(f"{self.name}: expected one parked event {event}, found {found}. {remedy}")
 
     def _letters(self, event: str) -> "Sequence[Letter]":
-        from sidestream.dead_letters import Letter, letter_of
+        from sidestream.applying.dead_letters import Letter, letter_of
 
         if parked := self.parked_as(event):
             return list({letter.subject: letter for letter in map(letter_of, parked)}.values())
@@ -301,7 +301,7 @@ class _Desk:
 
     def decide(self, draft: "Correction") -> dict[str, Any]:
         """Record a decision and let every generation that follows meet it now."""
-        from sidestream.dead_letters import drain, parked_as
+        from sidestream.applying.dead_letters import drain, parked_as
 
         recorded = self.corrections.record(draft)
         self._in_force.refresh()
@@ -322,7 +322,7 @@ def _fits(letter: "Letter", source: str, reason: str) -> bool:
 
 def _instead(letter: "Letter", fields: str, new_data: Path | None, whole: Path | None) -> bytes:
     """Return the event to use instead."""
-    from sidestream.corrections import checked, with_data, with_fields
+    from sidestream.applying.corrections import checked, with_data, with_fields
     from sidestream.errors import ConfigurationError
 
     if sum(map(bool, (fields, new_data, whole))) != 1:
@@ -382,7 +382,7 @@ def _correction_map(correction: "Correction") -> dict[str, Any]:
 
 def _parked(each: "Declared") -> "Iterator[ParkedEvent]":
     """Go through the parked events of the live generation; none when there is no generation yet."""
-    from sidestream.dead_letters import parked_events
+    from sidestream.applying.dead_letters import parked_events
 
     with each.read_models() as read_models:
         live = next((info for info in read_models.generations() if info.live), None)

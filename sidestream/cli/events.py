@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from sidestream.cli.events_logs import Opened
     from sidestream.cli.events_printing import Looking
-    from sidestream.finding import Found, Standing, Stretch, Wanted
+    from sidestream.logs.finding import Found, Standing, Stretch, Wanted
 
 app = typer.Typer(help="Events as they stand in a log.", no_args_is_help=True)
 
@@ -59,7 +59,7 @@ def list_events(
 
     from sidestream.cli.events_logs import Place, opened, stretch_of
     from sidestream.cli.events_printing import Looking, print_event_json, print_events
-    from sidestream.finding import Wanted
+    from sidestream.logs.finding import Wanted
 
     wanted = Wanted(frozenset(type or ()), stream, source, correlation)
     with opened(Place(file, data, tuple(topic or ()), store, inbox)) as where:
@@ -78,7 +78,7 @@ def _listed(
     """Read from the end that is asked for; only what must be turned round is held, at most `count` events."""
     from itertools import islice
 
-    from sidestream.finding import matching, newest_first, recorded_order
+    from sidestream.logs.finding import matching, newest_first, recorded_order
 
     from_the_end = last if count is not None else reverse
     read = newest_first if from_the_end else recorded_order
@@ -131,7 +131,7 @@ def tail(
 
     from sidestream.cli.events_logs import Place, opened, stretch_of
     from sidestream.cli.events_printing import print_event, print_event_json
-    from sidestream.finding import Wanted, matching
+    from sidestream.logs.finding import Wanted, matching
 
     wanted = Wanted(frozenset(type or ()), stream, source, correlation)
     with suppress(KeyboardInterrupt), opened(Place(file, data, tuple(topic or ()), store, inbox)) as where:
@@ -146,7 +146,7 @@ def _as_they_come(where: "Opened", stretch: "Stretch | None") -> "Iterator[Stand
     from time import sleep
 
     from sidestream.errors import LogUnavailable
-    from sidestream.following import Follower
+    from sidestream.logs.following import Follower
 
     follower = Follower(where.log, where.topics, stretch)
     away = False

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from sidestream.errors import ConfigurationError, LogUnavailable
-from sidestream.finding import Stretch
+from sidestream.logs.finding import Stretch
 from sidestream.ports import EventLog
 
 _START: Final = "start"

@@ -12,7 +12,7 @@ from typing import Any, Final, TextIO
 
 import msgspec
 
-from sidestream.finding import Found, Standing
+from sidestream.logs.finding import Found, Standing
 
 _TITLES: Final = ("position", "recorded", "type", "stream", "version", "number", "id")
 _FIRST_ROWS: Final = 200

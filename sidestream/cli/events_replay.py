@@ -9,8 +9,8 @@ from sidestream.cli.rebuilds import RUN_FILE, Data, File, Json
 
 if TYPE_CHECKING:
     from sidestream.cli.events_logs import Opened
-    from sidestream.finding import Stretch, Wanted
-    from sidestream.replaying import HandOver, Marked, Replayed
+    from sidestream.logs.finding import Stretch, Wanted
+    from sidestream.logs.replaying import HandOver, Marked, Replayed
 
 
 def replay(
@@ -38,8 +38,8 @@ def replay(
     """
     from sidestream.cli.events_logs import Place, opened, stretch_of
     from sidestream.cli.events_sending import address_of
-    from sidestream.finding import Wanted
     from sidestream.launcher.runfile import read
+    from sidestream.logs.finding import Wanted
 
     address = address_of(to, path, read(file).apps)
     wanted = Wanted(frozenset(type or ()), stream, source, correlation)
@@ -66,9 +66,9 @@ def _replayed(
     from sidestream.cli.events_printing import Looking
     from sidestream.cli.events_sending import Subscriber
     from sidestream.errors import LogUnavailable
-    from sidestream.finding import recorded_order
     from sidestream.identifiers import new_id
-    from sidestream.replaying import Replay, ReplayStopped
+    from sidestream.logs.finding import recorded_order
+    from sidestream.logs.replaying import Replay, ReplayStopped
     from sidestream.tracing import tracing_of
 
     replay_id, tracing = new_id(), tracing_of("sidestream")

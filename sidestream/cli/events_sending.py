@@ -15,7 +15,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from sidestream.errors import ConfigurationError
 from sidestream.event import CONTENT_TYPE
 from sidestream.launcher.runfile import App
-from sidestream.replaying import Marked, NotTaken, traced
+from sidestream.logs.replaying import Marked, NotTaken, traced
 from sidestream.tracing import Tracing, unrecorded_trace
 
 _WING: Final = "projections."

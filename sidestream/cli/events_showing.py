@@ -7,7 +7,7 @@ import msgspec
 
 from sidestream.cli.events_logs import Opened, is_position
 from sidestream.cli.events_printing import Looking, as_json, formatted, printable, recorded
-from sidestream.finding import Found, as_found, recorded_order
+from sidestream.logs.finding import Found, as_found, recorded_order
 
 
 class Shown(msgspec.Struct):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from sidestream.cli.events_logs import Opened
-    from sidestream.conversations import Told
+    from sidestream.logs.conversations import Told
 
 
 def trace(
@@ -35,8 +35,8 @@ def trace(
 def told(where: "Opened", asked: str) -> "tuple[str, tuple[Told, ...]]":
     """Return the conversation of this id, or else the one that the event of this id belongs to; and its tree."""
     from sidestream.cli.events_printing import Looking
-    from sidestream.conversations import belongs, conversation_of, tree_of
-    from sidestream.finding import as_found, recorded_order
+    from sidestream.logs.conversations import belongs, conversation_of, tree_of
+    from sidestream.logs.finding import as_found, recorded_order
 
     for _ in range(2):
         standings = Looking().over(recorded_order(where.log, where.topics))
@@ -53,7 +53,7 @@ def _print_tree(correlation: str, roots: "tuple[Told, ...]") -> None:
     from rich.console import Console
     from rich.tree import Tree
 
-    from sidestream.conversations import depth_first
+    from sidestream.logs.conversations import depth_first
 
     begin = min(each.recorded_ms for each in depth_first(roots))
     tree = Tree(_text(f"conversation {correlation}"))
@@ -83,7 +83,7 @@ def _label(told: "Told", begin: int) -> str:
 def _print_json(correlation: str, roots: "tuple[Told, ...]") -> None:
     from sidestream.cli.events_printing import recorded
     from sidestream.cli.output import print_json
-    from sidestream.conversations import depth_first
+    from sidestream.logs.conversations import depth_first
 
     events = [
         {

@@ -10,7 +10,7 @@ from sidestream.cli.rebuilds import RUN_FILE, Data, File, Json
 
 if TYPE_CHECKING:
     from sidestream.cli.stores import Kept
-    from sidestream.log_verifying import Verified
+    from sidestream.logs.verifying import Verified
     from sidestream.ports import EventLog, LogExtent, ServiceStore
 
 app = typer.Typer(help="The log: what it holds, and whether it is whole.", no_args_is_help=True)
@@ -80,7 +80,7 @@ def verify(
 
 
 def _checked(each: "Kept", store: "ServiceStore", read: "EventLog", topic: str, *, repair: bool) -> "Verified":
-    from sidestream.log_verifying import verify_topic
+    from sidestream.logs.verifying import verify_topic
 
     checked = verify_topic(store, read, topic)
     if checked.whole or not repair:
@@ -94,7 +94,7 @@ def _checked(each: "Kept", store: "ServiceStore", read: "EventLog", topic: str, 
 def _remedy(checked: "Verified") -> Callable[["ServiceStore", "EventLog", str], None]:
     from sidestream.adapters.rewriters import rewriter_of
     from sidestream.errors import ConfigurationError
-    from sidestream.rewriting import rewrite_topic
+    from sidestream.logs.rewriting import rewrite_topic
 
     if checked.strangers_number:
         raise ConfigurationError(
@@ -111,7 +111,7 @@ def _remedy(checked: "Verified") -> Callable[["ServiceStore", "EventLog", str], 
 def relays_away(each: "Kept", store: "ServiceStore") -> Iterator[None]:
     """Ask relays to stand back, wait until none leads, and let them go on afterwards."""
     from sidestream.errors import ConfigurationError
-    from sidestream.leading import PAUSE, RELAY, Standstill
+    from sidestream.publishing.leading import PAUSE, RELAY, Standstill
 
     with Standstill(store, PAUSE) as pause:
         if not pause.held(0):

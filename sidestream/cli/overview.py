@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from sidestream.cli.output import as_size
-from sidestream.comparing import BOOKKEEPING_PREFIX, read_as
 from sidestream.errors import ReadModelError
 from sidestream.ports import GenerationInfo
-from sidestream.switching import previous
-from sidestream.verifying import shapes_of
+from sidestream.rebuilding.comparing import BOOKKEEPING_PREFIX, read_as
+from sidestream.rebuilding.switching import previous
+from sidestream.rebuilding.verifying import shapes_of
 
 if TYPE_CHECKING:
-    from sidestream.building import Site
     from sidestream.cli.declared import Declared
+    from sidestream.rebuilding.building import Site
 
 TITLES: Final = ("projection", "generation", "state", "version", "applied up to", "rows", "size", "created")
 

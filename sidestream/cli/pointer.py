@@ -7,7 +7,7 @@ import typer
 from sidestream.cli.rebuilds import RUN_FILE, Data, File, Json, Name
 
 if TYPE_CHECKING:
-    from sidestream.switching import Switched
+    from sidestream.rebuilding.switching import Switched
 
 Generation = Annotated[str, typer.Argument(metavar="GENERATION", help="its name, as `projections list` shows it")]
 Stale = Annotated[bool, typer.Option("--stale", help="serve a generation whose code is gone, as it stands")]
@@ -24,7 +24,7 @@ def switch(
 ) -> None:
     """Let queries read this generation, as soon as it has reached the place of the live one."""
     from sidestream.cli.rebuilds import site
-    from sidestream.switching import switch as move
+    from sidestream.rebuilding.switching import switch as move
 
     with site(file, data, name) as found:
         _say(found.projection.name, move(found, generation, accept=accept, stale=stale), as_json)
@@ -33,7 +33,7 @@ def switch(
 def rollback(name: Name, stale: Stale = False, file: File = RUN_FILE, data: Data = None, as_json: Json = False) -> None:
     """Let queries read the generation that was live before this one. The one it leaves stays, and goes on following."""
     from sidestream.cli.rebuilds import site
-    from sidestream.switching import roll_back
+    from sidestream.rebuilding.switching import roll_back
 
     with site(file, data, name) as found:
         _say(found.projection.name, roll_back(found, stale=stale), as_json)
@@ -43,7 +43,7 @@ def drop(name: Name, generation: Generation, file: File = RUN_FILE, data: Data =
     """Remove a generation that is not live, for good."""
     from sidestream.cli.output import print_json
     from sidestream.cli.rebuilds import site
-    from sidestream.switching import drop as remove
+    from sidestream.rebuilding.switching import drop as remove
 
     with site(file, data, name) as found:
         remove(found, generation)

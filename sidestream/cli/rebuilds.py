@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from sidestream.building import Site
     from sidestream.cli.declared import Declared
-    from sidestream.comparing import Comparison
-    from sidestream.estimating import Estimate
-    from sidestream.rebuilding import Rebuilt, Scratch
-    from sidestream.verifying import Watch
+    from sidestream.rebuilding.building import Site
+    from sidestream.rebuilding.comparing import Comparison
+    from sidestream.rebuilding.estimating import Estimate
+    from sidestream.rebuilding.rebuild import Rebuilt, Scratch
+    from sidestream.rebuilding.verifying import Watch
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="the projection")]
 File = Annotated[Path, typer.Option("--file", "-f", help="the run file")]
@@ -54,7 +54,7 @@ def _rebuild(name: str, accept: bool, drop: bool, file: Path, data: Path | None,
     from time import perf_counter
 
     from sidestream.cli.output import print_json
-    from sidestream.rebuilding import rebuild_at
+    from sidestream.rebuilding.rebuild import rebuild_at
 
     begin = perf_counter()
     with site(file, data, name) as found, watching(found) as watch:
@@ -68,8 +68,8 @@ def _rebuild(name: str, accept: bool, drop: bool, file: Path, data: Path | None,
 
 
 def _say_rebuilt(name: str, result: "Rebuilt", seconds: float) -> None:
-    from sidestream.building import seen
     from sidestream.cli.output import as_time
+    from sidestream.rebuilding.building import seen
 
     if result.comparison is not None and not result.comparison.same:
         show_comparison(result.comparison)
@@ -97,7 +97,7 @@ def _what_now(name: str, result: "Rebuilt") -> str:
 def _dry_run(name: str, file: Path, data: Path | None, as_json: bool) -> None:
     from sidestream.adapters.memory_read_model import MemoryReadModels
     from sidestream.cli.output import print_json
-    from sidestream.estimating import estimate
+    from sidestream.rebuilding.estimating import estimate
 
     with site(file, data, name) as found:
         result = estimate(found, MemoryReadModels())
@@ -119,7 +119,7 @@ def _estimate(name: str, found: "Estimate") -> str:
 def _as_of(name: str, until: str, file: Path, data: Path | None, as_json: bool) -> None:
     from sidestream.cli.output import print_json
     from sidestream.cli.until import later_than
-    from sidestream.rebuilding import build_scratch
+    from sidestream.rebuilding.rebuild import build_scratch
 
     with site(file, data, name) as found:
         later = later_than(until, found.projection, found.log)
@@ -133,7 +133,7 @@ def _as_of(name: str, until: str, file: Path, data: Path | None, as_json: bool) 
 
 
 def _say_scratch(name: str, result: "Scratch") -> str:
-    from sidestream.building import seen
+    from sidestream.rebuilding.building import seen
 
     at = ", ".join(f"{topic}={position}" for topic, position in result.applied.items())
     return (
@@ -151,7 +151,7 @@ def verify(name: Name, file: File = RUN_FILE, data: Data = None, as_json: Json =
     Exit code 1 when they differ, or when nothing is live.
     """
     from sidestream.cli.output import print_json
-    from sidestream.rebuilding import verify as build_and_compare
+    from sidestream.rebuilding.rebuild import verify as build_and_compare
 
     with site(file, data, name) as found, watching(found) as watch:
         result = build_and_compare(found, watch)
@@ -174,7 +174,7 @@ def diff(
 ) -> None:
     """Compare any two generations, row by row, each as it is now. Exit code 1 when they differ."""
     from sidestream.cli.output import print_json
-    from sidestream.verifying import diff as compared
+    from sidestream.rebuilding.verifying import diff as compared
 
     with site(file, data, name) as found, watching(found) as watch:
         result = compared(found, left, right, watch.rows)
@@ -239,8 +239,8 @@ def site(file: Path, data: Path | None, name: str) -> Iterator["Site"]:
 @contextmanager
 def site_of(each: "Declared") -> Iterator["Site"]:
     """Open the log and the generations of a declared projection."""
-    from sidestream.building import Site
     from sidestream.identifiers import now, this_process
+    from sidestream.rebuilding.building import Site
 
     with each.log() as log, each.read_models() as read_models:
         yield Site(each.projection, each.registry, log, read_models, now, who=this_process())
@@ -250,7 +250,7 @@ def site_of(each: "Declared") -> Iterator["Site"]:
 def watching(found: "Site") -> Iterator["Watch"]:
     """Show how far it is on standard error, with rate and time left."""
     from sidestream.cli.output import counting_each
-    from sidestream.verifying import Watch
+    from sidestream.rebuilding.verifying import Watch
 
     name = found.projection.name
     with counting_each(f"applying events to {name}", f"comparing rows of {name}") as (events, rows):

@@ -15,7 +15,7 @@ import typer
 
 if TYPE_CHECKING:
     from sidestream.cli.declared import Declared
-    from sidestream.lag import Lag
+    from sidestream.hosting.lag import Lag
     from sidestream.ports import EventLog, GenerationInfo, Reader, ReadModels
 
 _SECONDS: Final = 1.0
@@ -138,7 +138,7 @@ def ask(door: str, projection: str) -> Mapping[str, Any]:
 def _of_generation(
     each: "Declared", info: "GenerationInfo", read_models: "ReadModels", log: "EventLog", told: Mapping[str, Any]
 ) -> Iterator[Line]:
-    from sidestream.applied import CHECKPOINTS
+    from sidestream.applying.applied import CHECKPOINTS
 
     topics = each.projection.topics
     with closing(read_models.open(info.name)) as generation, generation.snapshot() as reader:
@@ -172,7 +172,7 @@ def _of_generation(
 
 
 def _parked(reader: "Reader", topic: str) -> tuple[int, int]:
-    from sidestream.applied import PARKED_EVENTS, PARKED_STREAMS
+    from sidestream.applying.applied import PARKED_EVENTS, PARKED_STREAMS
     from sidestream.ports import Condition
 
     of_topic = [Condition("topic", "=", topic)]
@@ -182,7 +182,7 @@ def _parked(reader: "Reader", topic: str) -> tuple[int, int]:
 def _lag(log: "EventLog", topic: str, applied: str) -> "tuple[Lag, str, str]":
     """Return lag, the log's end, and why it cannot be read."""
     from sidestream.errors import LogUnavailable
-    from sidestream.lag import Lag, measure
+    from sidestream.hosting.lag import Lag, measure
 
     try:
         return measure(log, topic, applied, time.time_ns() // 1_000_000), log.extent(topic).last or "", ""

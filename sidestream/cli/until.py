@@ -4,9 +4,9 @@ from datetime import datetime
 from typing import Final
 
 from sidestream.errors import ConfigurationError
-from sidestream.log_until import Later, after_positions, after_time
 from sidestream.ports import EventLog
 from sidestream.projection import Projection
+from sidestream.rebuilding.log_until import Later, after_positions, after_time
 
 _START: Final = "start"
 

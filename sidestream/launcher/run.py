@@ -21,7 +21,7 @@ from sidestream.launcher.parts import Pair
 from sidestream.launcher.plan import Wishes
 from sidestream.launcher.process import Process, Program
 from sidestream.launcher.system import System
-from sidestream.standstill import LOOK_SECONDS, switches_in
+from sidestream.publishing.standstill import LOOK_SECONDS, switches_in
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ import msgspec
 
 from sidestream.adapters.memory_log import MemoryLog
 from sidestream.adapters.memory_read_model import MemoryGeneration
-from sidestream.applied import BOOKKEEPING, PARKED_EVENTS, ParkedEvent
-from sidestream.applying import Rule
+from sidestream.applying.applied import BOOKKEEPING, PARKED_EVENTS, ParkedEvent
+from sidestream.applying.projector import Projector
+from sidestream.applying.rules import Rule
 from sidestream.errors import ConfigurationError
 from sidestream.ports import Query
 from sidestream.projection import Key, Projection, Table
-from sidestream.projector import Projector
 from sidestream.registry import Registry
 from sidestream.testing.differences import differences
 from sidestream.testing.history import Happened, Recorded, record, repeated, shuffled

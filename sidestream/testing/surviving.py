@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from sidestream.adapters.memory_log import MemoryLog
 from sidestream.adapters.memory_read_model import MemoryGeneration
-from sidestream.applied import BOOKKEEPING
-from sidestream.applying import Rule
-from sidestream.dead_letters import parked_events, retry
+from sidestream.applying.applied import BOOKKEEPING
+from sidestream.applying.dead_letters import parked_events, retry
+from sidestream.applying.projector import Projector
+from sidestream.applying.rules import Rule
 from sidestream.event import Envelope
 from sidestream.ports import LogEntry, LogExtent, Query, Reader, Unit
 from sidestream.projection import Projection, Rows
-from sidestream.projector import Projector
 from sidestream.registry import Registry
 from sidestream.testing.differences import differences
 from sidestream.testing.folding import Model, fold

@@ -23,15 +23,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sidestream.aggregate import Command, Event, State
+from sidestream.applying.consistency import Place
 from sidestream.causation import Cause, known_trace, trace_id
-from sidestream.consistency import Place
 from sidestream.errors import AlreadyAnswered, CommandRunning, KeyReused, WrongExpectedVersion
 from sidestream.identifiers import new_id
 from sidestream.ports import Answer, Answers
-from sidestream.repository import Decided, Repository, places_of
 from sidestream.web.consistency import CONSISTENCY, tell_consistency, tells_consistency
 from sidestream.web.openapi import problems
 from sidestream.web.problems import ProblemError
+from sidestream.writing.repository import Decided, Repository, places_of
 
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 REPLAYED: Final = "Idempotency-Replayed"

@@ -19,9 +19,9 @@ import msgspec
 from fastapi import Depends, Header
 from starlette.responses import Response
 
-from sidestream.consistency import Place, Standing, parse_token, token_of
-from sidestream.hosting import ProjectionHost
-from sidestream.waiters import LONGEST_WAIT_SECONDS
+from sidestream.applying.consistency import Place, Standing, parse_token, token_of
+from sidestream.applying.waiters import LONGEST_WAIT_SECONDS
+from sidestream.hosting.host import ProjectionHost
 from sidestream.web.problems import ProblemError
 
 CONSISTENCY: Final = "Sidestream-Consistency"

@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sidestream.errors import SidestreamError
-from sidestream.replaying import is_replayed
+from sidestream.logs.replaying import is_replayed
 from sidestream.web.bell import MAX_EVENTS, MAX_WAIT_MS, subscriptions_of
 from sidestream.web.problems import problem
 

@@ -9,8 +9,8 @@ from typing import Final
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from sidestream.health import Measured
-from sidestream.hosting import ProjectionHost
+from sidestream.hosting.health import Measured
+from sidestream.hosting.host import ProjectionHost
 
 _COUNTED: Final = {
     "applied": "Events that the rule was applied to",

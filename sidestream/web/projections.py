@@ -23,12 +23,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sidestream.applying.consistency import Place, examine
 from sidestream.backbone import Backbone
-from sidestream.consistency import Place, examine
 from sidestream.errors import StoreAway
-from sidestream.hosting import ProjectionHost, View
+from sidestream.hosting.host import ProjectionHost, View
 from sidestream.identifiers import now
-from sidestream.inbox import Inbox, arrived
+from sidestream.logs.inbox import Inbox, arrived
 from sidestream.ports import EventLog, Reader, ReadModels
 from sidestream.projection import Projection
 from sidestream.registry import Registry

@@ -23,8 +23,8 @@ import redis
 
 from sidestream.launcher.folder import SystemFolder
 from sidestream.launcher.network import free_ports
-from sidestream.log_verifying import entries_of
-from sidestream.standstill import moving, switches_in
+from sidestream.logs.verifying import entries_of
+from sidestream.publishing.standstill import moving, switches_in
 from tests.brokers.chosen import with_a_log
 from tests.brokers.servers import Server, running_server
 from tests.brokers.written import open_written

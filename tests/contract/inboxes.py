@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sidestream.inbox import Arrival, Inbox
+from sidestream.logs.inbox import Arrival, Inbox
 
 ADAPTERS = ("memory", "sqlite", "postgres")
 

@@ -7,13 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from sidestream.applied import BOOKKEEPING
-from sidestream.applying import Rule
-from sidestream.corrections import BESIDE, Correction, Corrections, InForce, checked, with_data, with_fields
-from sidestream.dead_letters import Letter, drain, letters_about, parked_events, parked_streams, retry
+from sidestream.applying.applied import BOOKKEEPING
+from sidestream.applying.corrections import BESIDE, Correction, Corrections, InForce, checked, with_data, with_fields
+from sidestream.applying.dead_letters import Letter, drain, letters_about, parked_events, parked_streams, retry
+from sidestream.applying.projector import Projector
+from sidestream.applying.rules import Rule
 from sidestream.errors import InvalidEvent
 from sidestream.ports import Generation, ReadModels
-from sidestream.projector import Projector
 from tests.contract.test_projecting import ACCOUNTS, REGISTRY, TOPIC, Balances, Bank
 
 

@@ -14,15 +14,15 @@ import pytest
 from sidestream.adapters import sqlite_inbox, sqlite_read_model
 from sidestream.adapters.sqlite_inbox import SqliteInbox
 from sidestream.adapters.sqlite_read_model import SqliteReadModels
-from sidestream.applied import BOOKKEEPING, CHECKPOINTS, COUNTS
-from sidestream.applying import Rule
-from sidestream.corrections import CORRECTIONS, Corrections, InForce
-from sidestream.dead_letters import parked_events, parked_streams, retry
+from sidestream.applying.applied import BOOKKEEPING, CHECKPOINTS, COUNTS
+from sidestream.applying.corrections import CORRECTIONS, Corrections, InForce
+from sidestream.applying.dead_letters import parked_events, parked_streams, retry
+from sidestream.applying.projector import Projector
+from sidestream.applying.rules import Rule
 from sidestream.errors import ConfigurationError, SidestreamError, StoreAway
 from sidestream.event import decode_event
-from sidestream.inbox import arrived
+from sidestream.logs.inbox import arrived
 from sidestream.ports import Query
-from sidestream.projector import Projector
 from tests.golden.making import ACCOUNTS, LANGUAGE, RECORDED, TOPIC, Account, Balances, log, wire
 
 FILES = Path(__file__).parents[1] / "golden" / "files"

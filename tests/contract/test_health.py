@@ -9,12 +9,12 @@ import pytest
 from sidestream.adapters.memory_log import MemoryLog
 from sidestream.errors import StoreAway
 from sidestream.event import Envelope
-from sidestream.health import SILENT_SWEEPS, Bells
-from sidestream.hosting import ProjectionHost
-from sidestream.lag import Lag, measure
+from sidestream.hosting.health import SILENT_SWEEPS, Bells
+from sidestream.hosting.host import ProjectionHost
+from sidestream.hosting.lag import Lag, measure
 from sidestream.ports import ReadModels
 from sidestream.projection import Rows
-from sidestream.rebuilding import rebuild
+from sidestream.rebuilding.rebuild import rebuild
 from tests.contract.test_hosting import REGISTRY, AwayNowAndThen, Hits, HitsOfNextVersion, hits, host_of, now, wires
 from tests.waiting import until
 

@@ -7,13 +7,13 @@ import msgspec
 import pytest
 
 from sidestream.adapters.memory_log import MemoryLog
-from sidestream.applied import BOOKKEEPING
+from sidestream.applying.applied import BOOKKEEPING
 from sidestream.errors import HistoryTrimmed, LogUnavailable, ReadModelError, StoreAway
 from sidestream.event import Counted, Envelope, NewEvent, encode_event
-from sidestream.hosting import ProjectionHost
+from sidestream.hosting.host import ProjectionHost
 from sidestream.ports import ReadModels
 from sidestream.projection import Projection, Rows, Table
-from sidestream.rebuilding import rebuild
+from sidestream.rebuilding.rebuild import rebuild
 from sidestream.registry import Category, EventType, Registry
 from tests.waiting import until
 

@@ -14,14 +14,14 @@ import pytest
 from sidestream.adapters.memory_inbox import MemoryInbox
 from sidestream.adapters.memory_read_model import MemoryGeneration
 from sidestream.adapters.sqlite_inbox import SqliteInbox
-from sidestream.applied import BOOKKEEPING, CHECKPOINTS
-from sidestream.applying import Rule
-from sidestream.dead_letters import parked_events
+from sidestream.applying.applied import BOOKKEEPING, CHECKPOINTS
+from sidestream.applying.dead_letters import parked_events
+from sidestream.applying.projector import Projector
+from sidestream.applying.rules import Rule
 from sidestream.errors import ConfigurationError, LogUnavailable, StoreAway
 from sidestream.event import Counted, Envelope, NewEvent, encode_event
-from sidestream.inbox import Inbox, arrived
+from sidestream.logs.inbox import Inbox, arrived
 from sidestream.projection import Projection, Rows, Table
-from sidestream.projector import Projector
 from sidestream.registry import Category, EventType, Registry
 from tests.contract.inboxes import ADAPTERS, open_inbox
 from tests.postgres import Postgres

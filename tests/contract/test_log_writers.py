@@ -10,8 +10,8 @@ from sidestream.adapters.log_writers import writer_of
 from sidestream.adapters.memory_log import MemoryLog
 from sidestream.adapters.redis_log import RedisAddress, RedisLog
 from sidestream.errors import LogUnavailable
-from sidestream.log_verifying import entries_of
-from sidestream.moving import LogWriter
+from sidestream.logs.moving import LogWriter
+from sidestream.logs.verifying import entries_of
 from sidestream.ports import EventLog
 from tests.brokers.chosen import with_a_log
 from tests.brokers.servers import Server as BrokerServer

@@ -10,14 +10,14 @@ import msgspec
 import pytest
 
 from sidestream.adapters.memory_log import MemoryLog
-from sidestream.applied import BOOKKEEPING, COUNTS, PARKED_EVENTS
-from sidestream.applying import Rule
-from sidestream.dead_letters import parked_events, parked_streams, retry
+from sidestream.applying.applied import BOOKKEEPING, COUNTS, PARKED_EVENTS
+from sidestream.applying.dead_letters import parked_events, parked_streams, retry
+from sidestream.applying.projector import Projector
+from sidestream.applying.rules import Rule
 from sidestream.errors import ForeignPosition, HistoryTrimmed, RefusedByStore
 from sidestream.event import Counted, Envelope, NewEvent, encode_event
 from sidestream.ports import Generation, LogEntry, Query, ReadModels, Unit
 from sidestream.projection import Projection, Rows, Table
-from sidestream.projector import Projector
 from sidestream.registry import Category, EventType, Registry
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 import pytest
 
-from sidestream.applied import BOOKKEEPING, HEADS
+from sidestream.applying.applied import BOOKKEEPING, HEADS
 from sidestream.errors import ReadModelError, RefusedByStore, UnknownGeneration
 from sidestream.ports import Condition, Generation, Query, ReadModels, shape_of
 from sidestream.projection import Newest, Table

@@ -14,20 +14,20 @@ import msgspec
 import pytest
 
 from sidestream.adapters.memory_log import MemoryLog
-from sidestream.applied import BOOKKEEPING
-from sidestream.applying import Rule
-from sidestream.building import Site, silent
+from sidestream.applying.applied import BOOKKEEPING
+from sidestream.applying.projector import Projector
+from sidestream.applying.rules import Rule
 from sidestream.errors import HistoryTrimmed, LogUnavailable, ReadModelError, UnknownGeneration
 from sidestream.event import Counted, Envelope, NewEvent, encode_event
-from sidestream.hosting import ProjectionHost
-from sidestream.log_until import after_positions, after_time
+from sidestream.hosting.host import ProjectionHost
 from sidestream.ports import LogEntry, Query, ReadModels
 from sidestream.projection import Projection, Rows, Table
-from sidestream.projector import Projector
-from sidestream.rebuilding import Rebuilt, build_scratch, rebuild_at, verify
+from sidestream.rebuilding.building import Site, silent
+from sidestream.rebuilding.log_until import after_positions, after_time
+from sidestream.rebuilding.rebuild import Rebuilt, build_scratch, rebuild_at, verify
+from sidestream.rebuilding.switching import drop, previous, roll_back, switch
+from sidestream.rebuilding.verifying import Watch, diff
 from sidestream.registry import Category, EventType, Registry
-from sidestream.switching import drop, previous, roll_back, switch
-from sidestream.verifying import Watch, diff
 from tests.waiting import until
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # a sqlite3 connection of a thread pool's thread is closed with it

@@ -20,7 +20,7 @@ from sidestream.event import decode_event
 from sidestream.identifiers import new_id, now
 from sidestream.ports import Answer, Append, ServiceStore, Snapshot, StoredEvent
 from sidestream.registry import Category, EventType, Registry
-from sidestream.repository import TRIES, Decided, Repository, places_of
+from sidestream.writing.repository import TRIES, Decided, Repository, places_of
 
 
 class Added(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from sidestream.adapters.memory_log import MemoryLog
 from sidestream.adapters.redis_log import RedisAddress
 from sidestream.adapters.redis_rewriter import RedisRewriter
 from sidestream.errors import LogUnavailable
-from sidestream.log_verifying import entries_of
+from sidestream.logs.verifying import entries_of
 from sidestream.ports import EventLog
 from tests.contract.test_event_log import InRedis, Server
 

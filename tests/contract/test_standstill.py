@@ -12,8 +12,8 @@ from sidestream.errors import ConfigurationError, PublishFailed, StandsStill
 from sidestream.event import NewEvent
 from sidestream.identifiers import new_id
 from sidestream.ports import Outgoing
-from sidestream.publishing import DirectPublisher
-from sidestream.standstill import FOLDER, Gate, StandingPublisher, moving, switches_in
+from sidestream.publishing.direct import DirectPublisher
+from sidestream.publishing.standstill import FOLDER, Gate, StandingPublisher, moving, switches_in
 from sidestream.web.problems import status_of
 from tests.waiting import until
 

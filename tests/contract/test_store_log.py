@@ -10,16 +10,16 @@ from sidestream.adapters.memory_events import MemoryEventStore
 from sidestream.adapters.memory_log import MemoryLog
 from sidestream.adapters.memory_read_model import MemoryReadModels
 from sidestream.adapters.store_log import StoreLog
-from sidestream.applied import BOOKKEEPING, PARKED_EVENTS
-from sidestream.applying import Rule
+from sidestream.applying.applied import BOOKKEEPING, PARKED_EVENTS
+from sidestream.applying.projector import Projector
+from sidestream.applying.rules import Rule
 from sidestream.errors import LogUnavailable, StoreAway
 from sidestream.event import Envelope, NewEvent
 from sidestream.identifiers import new_id
 from sidestream.ports import Append, EventLog, Query, ServiceStore
 from sidestream.projection import Key, Projection, Rows, Table
-from sidestream.projector import Projector
+from sidestream.publishing.relay import Relay
 from sidestream.registry import Category, EventType, Registry
-from sidestream.relay import Relay
 from tests.contract.stores import ADAPTERS, event, facts, open_store, to
 from tests.faulty_publisher import FaultyPublisher
 from tests.waiting import until

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import pytest
 
 from sidestream.adapters.memory_log import MemoryLog
-from sidestream.consistency import Place
-from sidestream.corrections import BESIDE, Correction, Corrections
+from sidestream.applying.consistency import Place
+from sidestream.applying.corrections import BESIDE, Correction, Corrections
 from sidestream.errors import StoreAway
 from sidestream.ports import LogEntry, ReadModels
-from sidestream.rebuilding import rebuild
+from sidestream.rebuilding.rebuild import rebuild
 from tests.contract.test_hosting import REGISTRY, Hits, HitsOfNextVersion, hits, host_of, now, wires
 from tests.waiting import until
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 
-from sidestream.applying import Rule
+from sidestream.applying.dead_letters import Retried, retry
+from sidestream.applying.rules import Rule
 from sidestream.backbone import connect
-from sidestream.dead_letters import Retried, retry
 from sidestream.identifiers import now
 from sidestream.launcher.parts import APP_IS_HEALTHY, Part
 from sidestream.settings import Settings

@@ -16,14 +16,14 @@ import msgspec
 from sidestream.adapters.memory_log import MemoryLog
 from sidestream.adapters.sqlite_inbox import SqliteInbox
 from sidestream.adapters.sqlite_read_model import SqliteReadModels
-from sidestream.applied import BOOKKEEPING
-from sidestream.applying import Rule
-from sidestream.corrections import CORRECTIONS, Corrections
-from sidestream.dead_letters import letters_about
+from sidestream.applying.applied import BOOKKEEPING
+from sidestream.applying.corrections import CORRECTIONS, Corrections
+from sidestream.applying.dead_letters import letters_about
+from sidestream.applying.projector import Projector
+from sidestream.applying.rules import Rule
 from sidestream.event import Counted, Envelope, NewEvent, encode_event
-from sidestream.inbox import arrived
+from sidestream.logs.inbox import arrived
 from sidestream.projection import Projection, Rows, Table
-from sidestream.projector import Projector
 from sidestream.registry import Category, EventType, Registry
 
 TOPIC = "accounts"

@@ -20,8 +20,8 @@ from sidestream.launcher.network import free_ports
 from sidestream.launcher.parts import SIDECAR_CAN_PUBLISH
 from sidestream.launcher.system import System
 from sidestream.ports import Append, Outgoing
-from sidestream.publishing import DirectPublisher, Published
-from sidestream.relay import Relay
+from sidestream.publishing.direct import DirectPublisher, Published
+from sidestream.publishing.relay import Relay
 from tests.waiting import until
 
 AWKWARD = '{"big":9007199254740993,"float":0.12345678901234567,"one":1.0,"nul":"\\u0000","sign":"🗳️"}'.encode()

@@ -2,7 +2,7 @@
 
 import gc
 
-from sidestream.collecting import no_cyclic_collection
+from sidestream.applying.collecting import no_cyclic_collection
 
 
 def test_the_collector_is_back_when_the_last_block_ends() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sidestream.consistency import Place, parse_token, token_of
+from sidestream.applying.consistency import Place, parse_token, token_of
 from sidestream.errors import InvalidToken
 
 PLACES = (Place("votes", "0190-a.1", 17), Place("orders.3", "0190-b.2", 1))

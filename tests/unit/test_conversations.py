@@ -6,9 +6,9 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidestream.conversations import Told, belongs, conversation_of, depth_first, tree_of
 from sidestream.event import Envelope
-from sidestream.finding import Found
+from sidestream.logs.conversations import Told, belongs, conversation_of, depth_first, tree_of
+from sidestream.logs.finding import Found
 from sidestream.ports import LogEntry
 
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidestream.adapters.memory_log import MemoryLog
-from sidestream.finding import PAGE, Standing, Stretch, Wanted, as_found, entries_from, matching, newest_first, recorded_order
-from sidestream.following import Follower
+from sidestream.logs.finding import PAGE, Standing, Stretch, Wanted, as_found, entries_from, matching, newest_first, recorded_order
+from sidestream.logs.following import Follower
 from sidestream.ports import LogEntry
 
 TOPICS = ("a", "b", "c")

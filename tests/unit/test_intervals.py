@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidestream.applying.intervals import Intervals
 from sidestream.errors import ReadModelError
-from sidestream.intervals import Intervals
 
 
 @given(st.lists(st.integers(1, 60)))

@@ -2,8 +2,8 @@
 
 from sidestream.adapters.memory_log import MemoryLog
 from sidestream.event import Counted, NewEvent, encode_event
-from sidestream.lane import CALL_EVENTS, Lane
 from sidestream.ports import Outgoing
+from sidestream.publishing.lane import CALL_EVENTS, Lane
 from tests.faulty_publisher import FaultyPublisher
 
 

@@ -1,7 +1,7 @@
 """A log as it stood at some moment ends there, for whoever reads it."""
 
 from sidestream.adapters.memory_log import MemoryLog
-from sidestream.log_until import LogUntil, after_positions, after_time
+from sidestream.rebuilding.log_until import LogUntil, after_positions, after_time
 
 
 def log_of(count: int) -> MemoryLog:

@@ -8,9 +8,9 @@ from sidestream.adapters.memory_events import MemoryEventStore
 from sidestream.adapters.memory_log import MemoryLog
 from sidestream.event import NewEvent, decode_event
 from sidestream.identifiers import new_id
-from sidestream.log_verifying import verify_topic
+from sidestream.logs.rewriting import rewrite_topic
+from sidestream.logs.verifying import verify_topic
 from sidestream.ports import Append
-from sidestream.rewriting import rewrite_topic
 from tests.unit.test_relay import event
 
 

@@ -11,8 +11,8 @@ from sidestream.adapters.no_log import NoLog
 from sidestream.errors import ConfigurationError, LogsDiffer, LogUnavailable
 from sidestream.event import NewEvent
 from sidestream.identifiers import new_id
-from sidestream.log_verifying import entries_of
-from sidestream.moving import Move
+from sidestream.logs.moving import Move
+from sidestream.logs.verifying import entries_of
 from sidestream.ports import Append, EventLog
 
 

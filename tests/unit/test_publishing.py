@@ -10,7 +10,7 @@ from sidestream.adapters.memory_log import MemoryLog
 from sidestream.errors import InvalidEvent, PublishFailed, SubjectOnHold
 from sidestream.event import NewEvent, decode_event
 from sidestream.identifiers import new_id
-from sidestream.publishing import DirectPublisher, Published
+from sidestream.publishing.direct import DirectPublisher, Published
 from tests.faulty_publisher import FaultyPublisher, first_occurrences
 from tests.waiting import until
 

@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 
 from sidestream.adapters.memory_log import MemoryLog
 from sidestream.adapters.memory_read_model import MemoryReadModels
-from sidestream.applied import BOOKKEEPING, HEADS
-from sidestream.applying import Outcome, Rule, Stretch
+from sidestream.applying.applied import BOOKKEEPING, HEADS
+from sidestream.applying.log_reading import LogReading
+from sidestream.applying.projector import Projector
+from sidestream.applying.regular import read_run
+from sidestream.applying.rules import Outcome, Rule, Stretch
 from sidestream.event import Counted, Envelope, NewEvent, encode_event
-from sidestream.log_reading import LogReading
 from sidestream.ports import LogEntry, Query
 from sidestream.projection import Projection, Rows, Table
-from sidestream.projector import Projector
 from sidestream.registry import Category, EventType, Registry
-from sidestream.regular import read_run
 
 TOPIC = "accounts"
 

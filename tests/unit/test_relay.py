@@ -15,7 +15,7 @@ from sidestream.errors import StoreAway
 from sidestream.event import NewEvent, decode_event
 from sidestream.identifiers import new_id
 from sidestream.ports import Append, StoredEvent
-from sidestream.relay import Relay
+from sidestream.publishing.relay import Relay
 from tests.faulty_publisher import FaultyPublisher, first_occurrences
 from tests.waiting import until
 

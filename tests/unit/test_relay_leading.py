@@ -9,9 +9,9 @@ from sidestream.adapters.memory_events import MemoryEventStore
 from sidestream.adapters.memory_log import MemoryLog
 from sidestream.errors import UnreadableEvent
 from sidestream.event import decode_event
-from sidestream.leading import PAUSE, RELAY, Standstill
 from sidestream.ports import Append
-from sidestream.relay import Relay
+from sidestream.publishing.leading import PAUSE, RELAY, Standstill
+from sidestream.publishing.relay import Relay
 from tests.faulty_publisher import FaultyPublisher, first_occurrences
 from tests.unit.test_relay import assert_nothing_overtaken, event, filled, published
 from tests.waiting import until

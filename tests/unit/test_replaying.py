@@ -5,9 +5,9 @@ import json
 import pytest
 
 from sidestream.errors import UnreadableEvent
-from sidestream.finding import Standing, Wanted
+from sidestream.logs.finding import Standing, Wanted
+from sidestream.logs.replaying import Marked, NotTaken, Replay, ReplayStopped, is_replayed, marked, traced
 from sidestream.ports import LogEntry
-from sidestream.replaying import Marked, NotTaken, Replay, ReplayStopped, is_replayed, marked, traced
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

@@ -7,7 +7,7 @@ from sidestream.adapters.memory_log import MemoryLog
 from sidestream.errors import EventConflict, UnreadableEvent
 from sidestream.event import decode_event
 from sidestream.ports import Append, StoredEvent
-from sidestream.tail import adopt_tail, last_count
+from sidestream.writing.tail import adopt_tail, last_count
 from tests.unit.test_relay import event
 
 

@@ -13,14 +13,14 @@ from opentelemetry.trace import StatusCode
 
 from sidestream.adapters.memory_log import MemoryLog
 from sidestream.adapters.memory_read_model import MemoryReadModels
-from sidestream.applied import BOOKKEEPING
-from sidestream.batch import Outcome
-from sidestream.decoding import Rule
+from sidestream.applying.applied import BOOKKEEPING
+from sidestream.applying.batch import Outcome
+from sidestream.applying.decoding import Rule
+from sidestream.applying.projector import Projector, Spans
 from sidestream.errors import StoreAway
 from sidestream.event import Envelope
 from sidestream.ports import Generation, Unit
 from sidestream.projection import Key, Projection, Rows, Table
-from sidestream.projector import Projector, Spans
 from sidestream.registry import Category, EventType, Registry
 from sidestream.tracing import Tracing
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
+from sidestream.applying.working_rows import Known, WorkingRows
 from sidestream.projection import Newest, Table
-from sidestream.working_rows import Known, WorkingRows
 
 
 class Item(msgspec.Struct, frozen=True):

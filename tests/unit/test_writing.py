@@ -10,7 +10,7 @@ from sidestream.backbone import MemoryBackbone
 from sidestream.errors import LogUnavailable, UnreadableEvent
 from sidestream.ports import Answer, Append, EventLog, LogEntry, Publisher, ServiceStore
 from sidestream.settings import Settings
-from sidestream.writing import writing
+from sidestream.writing.parts import writing
 from tests.unit.test_relay import event
 from tests.waiting import until
 

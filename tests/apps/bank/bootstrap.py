@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from sidestream.backbone import Backbone
 from sidestream.identifiers import now
 from sidestream.ports import Append
-from sidestream.relay import Relay
+from sidestream.publishing.relay import Relay
 from sidestream.settings import Settings
 from sidestream.web.app import new_app
 from tests.apps.bank.language import Deposited, registry

@@ -19,13 +19,13 @@ from sidestream.cli.events_replay import paced
 from sidestream.cli.events_sending import Subscriber, address_of
 from sidestream.cli.events_showing import looked_up
 from sidestream.cli.events_trace import told
-from sidestream.conversations import depth_first
 from sidestream.errors import ConfigurationError
 from sidestream.event import NewEvent
-from sidestream.finding import as_found, recorded_order
 from sidestream.launcher.runfile import read
+from sidestream.logs.conversations import depth_first
+from sidestream.logs.finding import as_found, recorded_order
+from sidestream.logs.replaying import Marked, NotTaken, marked
 from sidestream.ports import Append
-from sidestream.replaying import Marked, NotTaken, marked
 from tests.subscriber import Door
 
 REPOSITORY = Path(__file__).resolve().parents[3]

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from sidestream.adapters.memory_read_model import _MemoryUnit
-from sidestream.admission import Admission
+from sidestream.applying.admission import Admission
 from sidestream.event import Envelope
 from sidestream.projection import Key, Projection, Rows, Table
 from sidestream.registry import Category, EventType, Registry

@@ -1,0 +1,187 @@
+"""The operator's side of parked events: list them, decide about one, and try a stream again.
+
+A decision (`corrections.py`) is recorded beside the generations; `drain` lets a generation meet it now. A stream is
+always drained in order, until an event of it cannot be applied.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from sidestream.applying.applied import PARKED_EVENTS, PARKED_STREAMS, ParkedEvent, ParkedStream
+from sidestream.applying.corrections import About, Correction, Kind, Subject, readable
+from sidestream.applying.rules import NUMBER_REUSED, VERSION_REUSED, Applier, Remembered, Rule
+from sidestream.errors import InvalidEvent, RefusedByStore
+from sidestream.ports import Condition, Generation, Query
+
+_ALL = 1_000_000
+
+
+class Retried(msgspec.Struct, frozen=True):
+    """What a retry did: streams tried, streams free now, events applied by it."""
+
+    tried: int
+    freed: int
+    applied: int
+
+
+class Letter(msgspec.Struct, frozen=True):
+    """What a decision can be about: a parked event, or what an earlier decision was about.
+
+    Attributes:
+        about, origin, name: an event by source and id, an entry by topic and position (see `corrections.py`).
+        original: the bytes that the log holds.
+        reason: why it is parked.
+    """
+
+    about: About
+    origin: str
+    name: str
+    original: bytes
+    reason: str = ""
+
+    @property
+    def subject(self) -> Subject:
+        """What a decision about it is filed under."""
+        return self.about, self.origin, self.name
+
+    def correction(self, kind: Kind, wire: bytes = b"", *, who: str, why: str, at: str) -> Correction:
+        """Return a decision about it, to be recorded.
+
+        Raises:
+            InvalidEvent: nobody said who or why, or what came twice is edited.
+        """
+        if not who.strip() or not why.strip():
+            raise InvalidEvent(f"{kind} of {self.name}: expected who and why, found nothing. Say both: they are kept for ever.")
+        if kind == "edit" and self.about == "repeat":
+            raise InvalidEvent(f"{self.name}: {self.reason}: another event has its number or version. Only a skip is possible.")
+        return Correction(0, self.about, self.origin, self.name, kind, wire, self.original, who, why, at)
+
+
+# ── looking ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def parked_streams(generation: Generation, limit: int = _ALL) -> Sequence[ParkedStream]:
+    """Return the parked streams of a generation, by topic and name."""
+    with generation.snapshot() as reader:
+        return reader.select(PARKED_STREAMS, Query(order_by=("topic", "stream"), limit=limit))
+
+
+def parked_events(generation: Generation, limit: int = 1000, after: tuple[str, str, int] | None = None) -> Sequence[ParkedEvent]:
+    """Return a page of parked events, by topic, stream and order of arrival."""
+    with generation.snapshot() as reader:
+        return reader.select(PARKED_EVENTS, Query(order_by=PARKED_EVENTS.key, after=after, limit=limit))
+
+
+def parked_as(generation: Generation, name: str) -> Sequence[ParkedEvent]:
+    """Return the parked events of this name: an event's id, or `topic@position` of an entry that cannot be read."""
+    topic, _, position = name.rpartition("@")
+    by_id = _found(generation, Condition("event_id", "=", name)) if name else ()
+    return by_id or _found(generation, Condition("topic", "=", topic), Condition("position", "=", position))
+
+
+def letters_about(generation: Generation, name: str) -> Sequence[Letter]:
+    """Return what a decision could be about under this name; several where several sources use one id."""
+    return list({letter.subject: letter for letter in map(letter_of, parked_as(generation, name))}.values())
+
+
+def letter_of(event: ParkedEvent) -> Letter:
+    """Return what a decision about a parked event is about."""
+    if event.reason in (NUMBER_REUSED, VERSION_REUSED):
+        return Letter("repeat", event.source, event.event_id, event.wire, event.reason)
+    envelope = readable(event.wire)
+    if envelope is None:
+        return Letter("entry", event.topic, event.position, event.wire, event.reason)
+    return Letter("event", envelope.source, envelope.id, event.wire, event.reason)
+
+
+def _found(generation: Generation, *where: Condition) -> Sequence[ParkedEvent]:
+    with generation.snapshot() as reader:
+        return reader.select(PARKED_EVENTS, Query(where=where, order_by=PARKED_EVENTS.key, limit=_ALL))
+
+
+# ── trying again ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def drain(rule: Rule, generation: Generation, now: Callable[[], str], corrections: Iterable[Correction]) -> Retried:
+    """Let a generation meet decisions: try the parked streams that they are about. What is not parked is left alone."""
+    only = {stream for correction in corrections for stream in _streams_of(generation, correction)}
+    return retry(rule, generation, now, only=only) if only else Retried(0, 0, 0)
+
+
+def _streams_of(generation: Generation, correction: Correction) -> set[tuple[str, str]]:
+    names = ("topic", "position") if correction.about == "entry" else ("source", "event_id")
+    values = (correction.origin, correction.name)
+    found = _found(generation, *(Condition(name, "=", value) for name, value in zip(names, values, strict=True)))
+    return {(event.topic, event.stream) for event in found}
+
+
+def retry(
+    rule: Rule,
+    generation: Generation,
+    now: Callable[[], str],
+    topic: str | None = None,
+    stream: str | None = None,
+    *,
+    only: Iterable[tuple[str, str]] | None = None,
+) -> Retried:
+    """Try parked streams again, each in a transaction of its own: all, those of a topic, one, or only those named.
+
+    A stream is drained in order until an event cannot be applied; that one keeps its new reason.
+    """
+    named = None if only is None else set(only)
+    wanted = [
+        parked
+        for parked in parked_streams(generation)
+        if (topic is None or parked.topic == topic)
+        and (stream is None or parked.stream == stream)
+        and (named is None or (parked.topic, parked.stream) in named)
+    ]
+    trial = _Trial(rule, generation, now)
+    freed = sum(trial.drain(parked) for parked in wanted)
+    return Retried(len(wanted), freed, trial.applied)
+
+
+class _Trial:
+    """Parked streams of one generation, tried one after another."""
+
+    def __init__(self, rule: Rule, generation: Generation, now: Callable[[], str]) -> None:
+        self.applied = 0
+        self._rule = rule
+        self._generation = generation
+        self._now = now
+        self._remembered = Remembered()
+
+    def drain(self, parked: ParkedStream) -> bool:
+        """Try a stream; return whether it is free."""
+        try:
+            return self._transact(lambda applier: applier.retry(parked.topic, parked.stream))
+        except RefusedByStore:
+            return self._drain_singly(parked)
+
+    def _drain_singly(self, parked: ParkedStream) -> bool:
+        """The database refuses what one of its events brings: apply those before it, and note the reason with that one."""
+        free, before = False, -1
+        while not free and before != self.applied:
+            before = self.applied
+            try:
+                free = self._transact(lambda applier: applier.retry(parked.topic, parked.stream, most=1))
+            except RefusedByStore as refusal:
+                return self._note(parked, refusal)
+        return free
+
+    def _note(self, parked: ParkedStream, refusal: RefusedByStore) -> bool:
+        self._transact(lambda applier: applier.refuse(parked.topic, parked.stream, refusal))
+        return False
+
+    def _transact(self, act: Callable[[Applier], bool | None]) -> bool:
+        try:
+            with self._generation.unit() as unit:
+                applier = Applier(self._rule, unit, self._remembered, self._now())
+                result = bool(act(applier))
+                applier.commit()
+        except BaseException:
+            self._remembered.clear()
+            raise
+        self.applied += applier.outcome.released
+        return result

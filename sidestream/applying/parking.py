@@ -1,0 +1,113 @@
+"""Parked streams: events that cannot be applied now are kept, in order of arrival, with their reason and original bytes.
+
+A stream waits for one version, or stands still behind an event that failed. What stands under a name of its own, because
+order does not matter to it, holds up nobody.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from sidestream.applying.applied import PARKED_EVENTS, PARKED_STREAMS, STREAM_VERSIONS, ParkedEvent, ParkedStream
+from sidestream.applying.batch import BEHIND, NUMBER_REUSED, VERSION_REUSED, WAITING, Reason
+from sidestream.applying.decoding import Decoded
+from sidestream.applying.remembered import Work
+from sidestream.errors import RefusedByStore
+
+FOR_GOOD: Final = frozenset({NUMBER_REUSED, VERSION_REUSED})
+"""Reasons that no retry can change; the way out is to skip."""
+_DETAIL_LENGTH: Final = 2000
+
+
+class Parking:
+    """Parks events in one transaction, and says whose turn it is."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._rows = work.rows
+
+    def park(self, topic: str, stream: str, decoded: Decoded, reason: Reason) -> None:
+        """Keep an event that cannot be applied now. Under a name of its own instead of its stream's it holds up nobody."""
+        before = self._work.parked.get((topic, stream)) or ParkedStream(topic, stream, 0, 1, 1)
+        self._rows.put(PARKED_EVENTS, self._parked_event(before, decoded, reason))
+        self.keep(msgspec.structs.replace(before, next=before.next + 1, waiting_for=reason.waiting_for))
+        self._work.outcome.parked += 1
+
+    def _parked_event(self, stream: ParkedStream, decoded: Decoded, reason: Reason) -> ParkedEvent:
+        envelope = decoded.envelope
+        return ParkedEvent(
+            topic=stream.topic,
+            stream=stream.stream,
+            ordinal=stream.next,
+            position=decoded.entry.position,
+            source=envelope.source if envelope else "",
+            event_id=envelope.id if envelope else "",
+            type=envelope.type if envelope else "",
+            streamversion=(envelope.streamversion or 0) if envelope else 0,
+            producer=(envelope.producer or "") if envelope else "",
+            number=envelope.number if envelope else 0,
+            reason=reason.code,
+            detail=_printable(reason.detail),
+            attempts=0 if reason.code in (BEHIND, WAITING) else 1,
+            first_at=self._work.now,
+            last_at=self._work.now,
+            wire=decoded.entry.data,
+        )
+
+    def keep(self, stream: ParkedStream) -> None:
+        """Note how a parked stream stands now."""
+        self._work.parked[stream.topic, stream.stream] = stream
+        self._rows.put(PARKED_STREAMS, stream)
+
+    def stand_still(self, stream: ParkedStream) -> None:
+        """Note that a stream waits for no version any more: its first event has to be tried again."""
+        self.keep(msgspec.structs.replace(stream, waiting_for=0))
+
+    def free(self, stream: ParkedStream) -> None:
+        """Note that nothing of a stream is parked any more."""
+        self._rows.delete(PARKED_STREAMS, (stream.topic, stream.stream))
+        del self._work.parked[stream.topic, stream.stream]
+
+    def release(self, event: ParkedEvent) -> None:
+        """Note that an event is not parked any more."""
+        self._rows.delete(PARKED_EVENTS, (event.topic, event.stream, event.ordinal))
+        self._work.outcome.released += 1
+
+    def tried(self, event: ParkedEvent, code: str, problem: str) -> None:
+        """Note why an event could not be applied this time either."""
+        attempts = event.attempts + 1
+        self._rows.put(
+            PARKED_EVENTS,
+            msgspec.structs.replace(event, reason=code, detail=_printable(problem), attempts=attempts, last_at=self._work.now),
+        )
+
+    def refuse(self, topic: str, stream: str, refusal: RefusedByStore) -> None:
+        """Note that the database refuses what the next event of a parked stream brings."""
+        parked = self._work.parked.get((topic, stream))
+        event = self.next_of(parked, waiting)[0] if parked and (waiting := self.events_of(parked)) else None
+        if parked is not None and event is not None:
+            self.tried(event, refusal.code, str(refusal))
+            self.stand_still(parked)
+
+    def events_of(self, parked: ParkedStream) -> list[ParkedEvent]:
+        """Return what is parked of a stream, in order of arrival."""
+        keys = [(parked.topic, parked.stream, ordinal) for ordinal in range(parked.first, parked.next)]
+        self._rows.fetch((PARKED_EVENTS, key) for key in keys)
+        return [event for key in keys if (event := self._rows.get(PARKED_EVENTS, key)) is not None]
+
+    def next_of(self, parked: ParkedStream, waiting: Sequence[ParkedEvent]) -> tuple[ParkedEvent | None, int]:
+        """Return the event whose turn it is, or None and the version that is missing."""
+        first = waiting[0]
+        if not first.streamversion or not self._work.rule.projection.ordered or first.reason in FOR_GOOD:
+            return first, 0
+        last = self._rows.get(STREAM_VERSIONS, (parked.topic, parked.stream))
+        if last is None and not parked.waiting_for:
+            return first, 0
+        expected = last.version + 1 if last else 1
+        return next((event for event in waiting if event.streamversion == expected), None), expected
+
+
+def _printable(text: str) -> str:
+    """What a rule raised may hold anything; what is stored must be Unicode."""
+    return text[:_DETAIL_LENGTH].encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,1 @@
+"""A projection as a running app: follows its log, serves queries, says how it is. Asynchronous."""

@@ -1,0 +1,277 @@
+"""Keeps a projection's generations up to date inside an app, and lets queries read the live one.
+
+The sidecar's deliveries ring; a sweep looks at the log anyway. Every ready generation follows the log by itself, in a
+thread, so that switching and switching back are moves of one pointer. The generations are looked up again on every
+sweep: a rebuild by another process is taken over without a restart, and what an operator decided about a dead letter
+is met by every generation. Queries that wait for their own writes are woken by the commits of the live generation.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+
+import structlog
+
+from sidestream.applying.applied import BOOKKEEPING, CHECKPOINTS, PARKED_STREAMS
+from sidestream.applying.batch import Outcome
+from sidestream.applying.consistency import Place, Standing, examine
+from sidestream.applying.corrections import BESIDE, Corrections, InForce
+from sidestream.applying.decoding import Rule
+from sidestream.applying.projector import Spans
+from sidestream.applying.waiters import Standings, Waiters
+from sidestream.errors import ReadModelError, SidestreamError, StoreAway
+from sidestream.hosting.followed import Errand, Following
+from sidestream.hosting.health import Bells, Measurer
+from sidestream.hosting.serving import View, served_by
+from sidestream.hosting.status import HostStatus
+from sidestream.identifiers import this_process
+from sidestream.ports import EventLog, GenerationInfo, ReadModels
+from sidestream.projection import Projection
+from sidestream.registry import Registry
+
+__all__ = ["ProjectionHost", "View"]
+
+log_line = structlog.get_logger()
+
+_CORRECTIONS_AGAIN = 60
+"""So many sweeps pass until decisions that were met already are looked at once more: whoever should have met them may have died."""
+
+
+class ProjectionHost(HostStatus):
+    """Follows the log with every ready generation of one projection. Use as an async context manager."""
+
+    def __init__(
+        self,
+        projection: Projection,
+        registry: Registry,
+        log: EventLog,
+        read_models: ReadModels,
+        *,
+        now: Callable[[], str],
+        sweep_seconds: float = 1.0,
+        still_seconds: float = 30.0,
+        spans: Spans | None = None,
+    ) -> None:
+        super().__init__(projection, Bells(sweep_seconds), Measurer(log, projection.topics, still_seconds))
+        self.sweeps = 0
+        self.when_committed: Callable[[], object] | None = None
+        self._in_force = InForce()
+        self._corrections: Corrections | None = None
+        self._waiters = Waiters(self._examine)
+        self._log = log
+        self._read_models = read_models
+        self._now = now
+        self._sweep_seconds = sweep_seconds
+        self._stopping = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+        self._measuring: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._errand = Errand(
+            rule=Rule(projection, registry, self._in_force),
+            log=log,
+            in_force=self._in_force,
+            now=now,
+            sweep_seconds=sweep_seconds,
+            stopping=self._stopping,
+            swept=self._swept,
+            committed=self._committed,
+            caught_up=self._reached_the_end,
+            spans=spans,
+        )
+
+    async def __aenter__(self) -> "ProjectionHost":
+        """Open the live generation, or make the first one, and begin to follow."""
+        self._loop = asyncio.get_running_loop()
+        await asyncio.to_thread(self._open_corrections)
+        await self._look_up()
+        self._introduce()
+        self._keeper = asyncio.create_task(self._keep_looking())
+        self._measuring = asyncio.create_task(self._keep_measuring())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Let the running transaction finish, then stop."""
+        self._stopping.set()
+        self.ring()
+        tasks = [self._keeper, self._measuring, *(following.task for following in self._following.values())]
+        await asyncio.gather(*(task for task in tasks if task is not None), return_exceptions=True)
+        for following in self._following.values():
+            following.generation.close()
+        if self._stale is not None:
+            self._stale.close()
+        if self._corrections is not None:
+            self._corrections.close()
+        self._read_models.close()
+        self._log.close()
+
+    def ring(self, topic: str = "") -> None:
+        """Read the log now. Safe to call from any thread."""
+        if topic:
+            self._heard.ring()
+        if self._loop is None or self._loop.is_closed():
+            return
+        for following in tuple(self._following.values()):
+            self._loop.call_soon_threadsafe(following.bell.set)
+
+    # ── queries ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @contextmanager
+    def reading(self) -> Iterator[View]:
+        """Read the live generation in one consistent moment. For a thread, not for the event loop.
+
+        Raises:
+            StoreAway: there is no generation that this program can serve.
+        """
+        live, stale = self._live, self._stale
+        following = self._following.get(live.name) if live else None
+        generation = following.generation if following else stale
+        if generation is None or live is None or generation.name != live.name:
+            raise StoreAway(self.not_serving() or "no generation is live yet")
+        with generation.snapshot() as reader:
+            found = reader.read(CHECKPOINTS, [(topic,) for topic in self.projection.topics])
+            applied = {row.topic: row.position for row in found.values()}
+            yield View(reader, live.name, applied, "" if following else live.stale_since)
+
+    async def wait_for(self, places: tuple[Place, ...], seconds: float) -> Standings:
+        """Return as soon as the live generation has applied these, or cannot, or the time is over; and how they stand then.
+
+        Raises:
+            StoreAway: there is no generation that this program can serve.
+        """
+        self.ring()
+        return await self._waiters.wait(places, seconds)
+
+    @property
+    def waiting(self) -> int:
+        """How many queries wait for their writes."""
+        return len(self._waiters)
+
+    def _examine(self, places: Collection[Place]) -> Mapping[Place, Standing]:
+        with self.reading() as view:
+            return examine(view.reader, places)
+
+    def _open_corrections(self) -> None:
+        self._corrections = Corrections(self._read_models.beside(BESIDE))
+        self._in_force.follow(self._corrections)
+
+    # ── generations ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _make_first(self) -> None:
+        """The first generation is built live. Two apps that start at once: one makes it, the other waits for it.
+
+        Where a rebuild makes it, its switch is waited for: every sweep looks again, and makes it if that rebuild died.
+        """
+        if any(info.live for info in self._read_models.generations()):
+            return
+        with contextlib.suppress(ReadModelError), self._read_models.exclusively(this_process()):
+            if not any(info.live for info in self._read_models.generations()):
+                name = self._read_models.create(self.projection.version, (*BOOKKEEPING, *self.projection.tables), self._now())
+                self._read_models.mark_ready(name)
+                self._read_models.switch(name)
+
+    async def _look_up(self) -> None:
+        """Follow what is ready, leave what was dropped, and point queries to the live one."""
+        if self._live is None:
+            await asyncio.to_thread(self._make_first)
+        infos = {info.name: info for info in await asyncio.to_thread(self._read_models.generations)}
+        wanted = [info for info in infos.values() if info.state == "ready" and info.version == self.projection.version]
+        for info in wanted:
+            if info.name not in self._following:
+                await self._follow(info)
+        await self._serve(served_by(self.projection.version, infos.values()))
+        self._waiters.wake()
+        for name in [name for name in self._following if name not in infos]:
+            await self._following.pop(name).leave()
+
+    async def _serve(self, live: GenerationInfo | None) -> None:
+        """Point queries to a generation. Where nobody follows it, it is opened before and closed after, so that none fails."""
+        wanted = live.name if live and live.stale_since and live.name not in self._following else ""
+        before = self._stale if self._stale is not None and self._stale.name != wanted else None
+        if wanted and (self._stale is None or before is not None):
+            self._stale = await asyncio.to_thread(self._read_models.open, wanted)
+            log_line.warning("stale", projection=self.projection.name, generation=wanted, since=live.stale_since if live else "")
+        self._live = live
+        if before is not None:
+            self._stale = self._stale if wanted else None
+            await asyncio.to_thread(before.close)
+
+    async def _follow(self, info: GenerationInfo) -> None:
+        following = Following(self._errand, await asyncio.to_thread(self._read_models.open, info.name))
+        self._following[info.name] = following
+        following.start()
+
+    async def _keep_looking(self) -> None:
+        sweeps = 0
+        while not await self._stops_within(self._sweep_seconds):
+            sweeps += 1
+            try:
+                await self._look_up()
+                await self._meet_decisions(again=sweeps % _CORRECTIONS_AGAIN == 0)
+            except SidestreamError as error:
+                log_line.warning("generations not readable", projection=self.projection.name, problem=str(error))
+            except Exception:  # a fault of ours must not end the looking in silence
+                log_line.exception("looking for generations failed", projection=self.projection.name)
+
+    async def _stops_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        return self._stopping.is_set()
+
+    async def _meet_decisions(self, *, again: bool) -> None:
+        """Wake generations that have not met every decision; each meets them between two batches of its own."""
+        latest = await asyncio.to_thread(self._in_force.refresh)
+        for following in self._following.values():
+            following.decisions = 0 if again else following.decisions
+            if following.decisions < latest:
+                following.bell.set()
+
+    async def _keep_measuring(self) -> None:
+        """Look how far each generation is; a task of its own, so that nothing else waits for a log or database that hangs."""
+        stops = False
+        while not stops:
+            for following in tuple(self._following.values()):
+                with contextlib.suppress(SidestreamError):  # away: whoever follows says so
+                    following.measured = await asyncio.to_thread(self._measurer.measure, following.generation, following.measured)
+                following.pace.note(following.total.counted, asyncio.get_running_loop().time())
+            stops = await self._stops_within(self._sweep_seconds)
+
+    # ── what generations tell ────────────────────────────────────────────────────────────────────────────────────────
+
+    def _swept(self) -> None:
+        self.sweeps += 1
+
+    def _committed(self) -> None:
+        """Wake who waits; called in a thread."""
+        if self._loop is not None and len(self._waiters):
+            self._loop.call_soon_threadsafe(self._waiters.wake)
+        if self._loop is not None and self.when_committed is not None:
+            self._loop.call_soon_threadsafe(self.when_committed)
+
+    def _reached_the_end(self, name: str, outcome: Outcome) -> None:
+        self._waiters.wake()  # another replica may have committed
+        if outcome != Outcome() and name == self.live:
+            self._heard.found(asyncio.get_running_loop().time())
+
+    def _introduce(self) -> None:
+        if self._live is None:
+            log_line.warning("not serving", projection=self.projection.name, problem=self.not_serving())
+            return
+        following = self._following.get(self._live.name)
+        if following is None and self._stale is not None:
+            return  # said when it was opened
+        if following is None:
+            log_line.error("not serving", projection=self.projection.name, problem=self.not_serving())
+            return
+        with following.generation.snapshot() as reader:
+            parked = reader.count(PARKED_STREAMS)
+        log_line.info(
+            "projection",
+            projection=self.projection.name,
+            version=self.projection.version,
+            generation=self._live.name,
+            topics=self.projection.topics,
+            handles=[model.__name__ for model in self.projection.handles] or "every event",
+            checkpoints={topic: row.position if row else "start" for topic, row in following.projector.checkpoints.items()},
+            parked_streams=parked,
+        )

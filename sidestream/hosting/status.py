@@ -1,0 +1,107 @@
+"""What an app says of itself: whether it serves, follows, is ready, hears the sidecar, and how far it is.
+
+Reads what the host knows and changes nothing; the doors of the web layer ask here.
+"""
+
+from sidestream.applying.batch import Outcome
+from sidestream.hosting.followed import Following
+from sidestream.hosting.health import Bells, Measured, Measurer
+from sidestream.ports import Generation, GenerationInfo
+from sidestream.projection import Projection
+
+
+class HostStatus:
+    """The answers of a `sidestream.hosting.host.ProjectionHost` about itself. Text is a reason; empty, there is none."""
+
+    def __init__(self, projection: Projection, heard: Bells, measurer: Measurer) -> None:
+        self.projection = projection
+        self._heard = heard
+        self._measurer = measurer
+        self._following: dict[str, Following] = {}
+        self._live: GenerationInfo | None = None
+        self._stale: Generation | None = None
+
+    def not_serving(self) -> str:
+        """Return why queries cannot be answered, or nothing."""
+        if self._live is None:
+            return f"{self.projection.name}: no generation is live yet: the first one is being built. Try again when that is done."
+        if self._live.version != self.projection.version and not self._live.stale_since:
+            return (
+                f"{self.projection.name}: generation {self._live.name} was built by version {self._live.version}, "
+                f"this program is version {self.projection.version}. Run: sidestream projections rebuild {self.projection.name}"
+            )
+        return ""
+
+    def not_following(self) -> str:
+        """Return why the live generation does not follow the log, or nothing."""
+        following = self._following.get(self._live.name) if self._live else None
+        return self.not_serving() or (following.problem if following else "")
+
+    def not_ready(self) -> str:
+        """Return why this app should get no queries, or nothing.
+
+        A log that is away is no reason: what was applied before it went is answered, and says how far it is.
+        """
+        following = self._following.get(self._live.name) if self._live else None
+        if following is None and self._stale is not None:
+            return ""
+        if following is None:
+            return self.not_serving() or "the live generation is not followed yet. Try again."
+        if problem := self.not_serving() or self.wedged():
+            return problem
+        if following.away and (following.caught_up or following.measured.begun):
+            return ""
+        if following.problem:
+            return following.problem
+        return "" if following.caught_up else f"{self.projection.name}: catching up with the log. Try again."
+
+    def wedged(self) -> str:
+        """Return that the log is ahead of the live generation and its checkpoint stands still, or nothing."""
+        following = self._following.get(self._live.name) if self._live else None
+        still = following.measured.still_seconds if following else 0.0
+        if following is None or following.away or still < self._measurer.still_seconds:
+            return ""
+        events = following.measured.lag.events
+        return f"{self.projection.name}: wedged: {events} events behind, checkpoint still for {still:.0f} s. Restart this app."
+
+    def log_away(self) -> str:
+        """Return why the log cannot be read, or nothing."""
+        return next((following.problem for following in self._following.values() if following.away), "")
+
+    @property
+    def bells(self) -> int:
+        """How often the sidecar has rung."""
+        return self._heard.rung
+
+    @property
+    def sidecar_silent(self) -> bool:
+        """Whether the log moves, and for several sweeps nobody has rung."""
+        return self._heard.silent
+
+    @property
+    def live(self) -> str:
+        """The live generation's name, empty when there is none."""
+        return self._live.name if self._live else ""
+
+    def versions(self) -> dict[str, int]:
+        """Return the version of the rule that built each generation which is followed or live."""
+        live = [self._live] if self._live else []
+        return {info.name: info.version for info in live} | dict.fromkeys(self._following, self.projection.version)
+
+    def measured(self) -> dict[str, Measured]:
+        """Return how far each generation is behind, as last seen."""
+        return {name: following.measured for name, following in self._following.items()}
+
+    def rates(self) -> dict[str, float]:
+        """Return how many events a second each generation took lately."""
+        return {name: following.pace.rate for name, following in self._following.items()}
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether the live generation has once reached the end of the log since this app started."""
+        following = self._following.get(self._live.name) if self._live else None
+        return following is not None and following.caught_up
+
+    def totals(self) -> dict[str, Outcome]:
+        """Return what became of events since the start, for each generation."""
+        return {name: following.total for name, following in self._following.items()}

@@ -1,0 +1,1 @@
+"""Generations: built from the log, held against each other, switched and rolled back."""

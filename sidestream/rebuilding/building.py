@@ -1,0 +1,201 @@
+"""What every verb of generations stands on: a projection, its log and its read models; making and filling a generation."""
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from time import perf_counter
+from typing import Any, Final
+
+import msgspec
+
+from sidestream.applying.applied import BOOKKEEPING, CHECKPOINTS, COUNTS, Checkpoint
+from sidestream.applying.corrections import BESIDE, Corrections, InForce
+from sidestream.applying.intervals import Intervals
+from sidestream.applying.projector import FOLD_BYTES, Projector
+from sidestream.applying.rules import Outcome, Rule
+from sidestream.errors import HistoryTrimmed, ReadModelError, StoreAway, TryAgain
+from sidestream.ports import EventLog, Generation, GenerationInfo, Query, Reader, ReadModels, shape_of
+from sidestream.projection import Projection, Table
+from sidestream.rebuilding.log_until import Later, LogUntil, after_positions
+from sidestream.registry import Registry
+
+REBUILD_BATCH: Final = 50_000
+_CLOSE_SECONDS: Final = 1.0
+"""Close behind: the last stretch took less than this."""
+_MOST_STRETCHES: Final = 50
+
+Progress = Callable[[int, int], None]
+"""Called now and then with how many are done, and of how many."""
+Vector = Mapping[str, Checkpoint | None]
+"""How far a generation has applied each topic, None: nothing of it."""
+
+
+def silent(done: int, total: int) -> None:
+    """Be the progress that nobody watches."""
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """A generation to fill: whether a process that died had written something of it, and what was removed for it."""
+
+    name: str
+    resumed: bool
+    dropped: tuple[str, ...]
+
+
+class Site:
+    """Where generations of one projection are built.
+
+    Args:
+        projection, registry: the rule and its language.
+        log: whole; nothing but its topics is read.
+        read_models: all generations.
+        now: the clock for what is written down.
+        who: says to another process who is building, while this one is.
+        clock: seconds, for rates.
+    """
+
+    def __init__(
+        self,
+        projection: Projection,
+        registry: Registry,
+        log: EventLog,
+        read_models: ReadModels,
+        now: Callable[[], str],
+        *,
+        who: str = "",
+        clock: Callable[[], float] = perf_counter,
+    ) -> None:
+        self.projection = projection
+        self.registry = registry
+        self.log = log
+        self.read_models = read_models
+        self.now = now
+        self.who = who
+        self.clock = clock
+
+    @property
+    def tables(self) -> tuple[Table[Any], ...]:
+        """What a generation holds: what has been applied, and the projection's rows."""
+        return (*BOOKKEEPING, *self.projection.tables)
+
+    # ── looking ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def live(self) -> GenerationInfo | None:
+        """Return what queries use now."""
+        return next((info for info in self.read_models.generations() if info.live), None)
+
+    def length(self) -> int:
+        """Return how many entries the log holds of all topics."""
+        return sum(self.log.extent(topic).length for topic in self.projection.topics)
+
+    def vector(self, reader: Reader) -> Vector:
+        """Return how far a generation is, in the reader's moment."""
+        found = reader.read(CHECKPOINTS, [(topic,) for topic in self.projection.topics])
+        return {topic: found.get((topic,)) for topic in self.projection.topics}
+
+    def vector_of(self, generation: Generation) -> Vector:
+        """Return how far a generation is now."""
+        with generation.snapshot() as reader:
+            return self.vector(reader)
+
+    def is_beyond(self, one: Vector, other: Vector) -> bool:
+        """Return whether one generation has applied more of some topic than another."""
+        return any(one[topic] is not None and _is_after(self.log, one[topic], other[topic]) for topic in self.projection.topics)
+
+    def refuse_trimmed(self) -> None:
+        """Raise HistoryTrimmed where the log does not begin at its beginning."""
+        for topic in self.projection.topics:
+            trimmed_to = self.log.extent(topic).trimmed_to
+            if trimmed_to is not None:
+                raise HistoryTrimmed(
+                    f"{self.projection.name}: topic {topic} was trimmed up to {trimmed_to}: a rebuild would forget these events. "
+                    "Restore the log first; the live generation stays as it is."
+                )
+
+    # ── making and filling ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def begin(self) -> Begun:
+        """Return a generation to fill: one that was left unfinished if it fits, else a new one. Under the exclusive right.
+
+        Nobody else is building now: what is unfinished was left by one that died. It fits if the same version was to fill
+        the same tables, and if it is not beyond the live one. Its checkpoint tells where to go on.
+        """
+        unfinished = [info for info in self.read_models.generations() if info.state == "building"]
+        fits = next((info.name for info in reversed(unfinished) if self._fits(info)), None)
+        dropped = tuple(info.name for info in unfinished if info.name != fits)
+        for name in dropped:
+            self.read_models.drop(name)
+        name = fits or self.read_models.create(self.projection.version, self.tables, self.now())
+        return Begun(name, fits is not None and self._has_begun(name), dropped)
+
+    def _has_begun(self, name: str) -> bool:
+        with closing(self.read_models.open(name)) as generation:
+            return any(self.vector_of(generation).values())
+
+    def _fits(self, info: GenerationInfo) -> bool:
+        expected = tuple(map(shape_of, self.tables))
+        if info.version != self.projection.version or tuple(self.read_models.shapes(info.name)) != expected:
+            return False
+        live = self.live()
+        try:
+            with closing(self.read_models.open(info.name)) as generation:
+                place = self.vector_of(generation)
+            if live is None:
+                return True
+            with closing(self.read_models.open(live.name)) as generation:
+                return not self.is_beyond(place, self.vector_of(generation))
+        except (StoreAway, TryAgain):
+            raise
+        except ReadModelError:  # one of them cannot be read: begin anew
+            return False
+
+    def fill(self, generation: Generation, later: Later | None = None, progress: Progress = silent) -> Outcome:
+        """Apply the log until its end, or until the first entry that is later; note how long it took."""
+        log = self.log if later is None else LogUntil(self.log, later)
+        with closing(Corrections(self.read_models.beside(BESIDE))) as corrections:
+            rule = Rule(self.projection, self.registry, InForce(corrections))
+            projector = Projector(rule, log, generation, self.now, REBUILD_BATCH, keep_bytes=FOLD_BYTES)
+            return self._follow(projector, progress)
+
+    def come_close(self, generation: Generation, target: Callable[[], Later], progress: Progress = silent) -> Outcome:
+        """Fill a generation up to a place that moves on meanwhile, until it is close behind it. Ends whatever the traffic."""
+        total = Outcome()
+        for _ in range(_MOST_STRETCHES):
+            begin = self.clock()
+            total.add(self.fill(generation, target(), progress))
+            if self.clock() - begin < _CLOSE_SECONDS:
+                break
+        return total
+
+    def end_of_log(self) -> Later:
+        """Stop where the log ends now."""
+        return after_positions(self.log, {topic: self.log.extent(topic).last for topic in self.projection.topics})
+
+    def _follow(self, projector: Projector, progress: Progress) -> Outcome:
+        """Apply what there is; what operators decide meanwhile is met as the live generation meets it."""
+        total = max(self.length() - _counted(projector.generation), 0)
+        outcome, begin = Outcome(), self.clock()
+        projector.rule.corrections.refresh()
+        outcome.add(projector.fold(lambda folded: progress(folded, total)))
+        projector.rule.corrections.refresh()
+        while (step := projector.step()) is not None:
+            outcome.add(step)
+            progress(seen(outcome), total)
+            projector.rule.corrections.refresh()
+        if seen(outcome):
+            self.read_models.note_built(projector.generation.name, seen(outcome), self.clock() - begin)
+        return outcome
+
+
+def seen(outcome: Outcome) -> int:
+    """Return how many entries of the log an outcome speaks of."""
+    return outcome.applied + outcome.unhandled + outcome.duplicates + outcome.parked
+
+
+def _is_after(log: EventLog, one: Checkpoint | None, other: Checkpoint | None) -> bool:
+    return one is not None and (other is None or log.compare(one.position, other.position) > 0)
+
+
+def _counted(generation: Generation) -> int:
+    """Return about how many events a generation has applied already."""
+    with generation.snapshot() as reader:
+        return sum(len(Intervals.parse(row.intervals)) for row in reader.select(COUNTS, Query(limit=1_000_000)))

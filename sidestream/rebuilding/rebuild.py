@@ -1,0 +1,165 @@
+"""Builds the next generation of a projection beside the live one, from the beginning of the log, and moves the pointer.
+
+The same projector, a new generation, from position 0; then it is held against the live one, then the pointer moves.
+Queries go on reading the old one until then. Killed half-way it never serves: the next rebuild goes on where it stopped,
+or begins anew where version or tables are others. Two at once: the second is refused and told who the first is.
+"""
+
+from collections.abc import Callable
+from contextlib import closing
+
+import msgspec
+
+from sidestream.applying.rules import Outcome
+from sidestream.ports import EventLog, Generation, GenerationInfo, ReadModels
+from sidestream.projection import Projection
+from sidestream.rebuilding.building import Begun, Progress, Site, silent
+from sidestream.rebuilding.comparing import Comparison
+from sidestream.rebuilding.log_until import Later
+from sidestream.rebuilding.switching import take_over
+from sidestream.rebuilding.verifying import Watch, verify_beside
+from sidestream.registry import Registry
+
+
+class Rebuilt(msgspec.Struct, frozen=True):
+    """What a rebuild did.
+
+    Attributes:
+        generation: the new one.
+        before: the live one when it began, empty where there was none.
+        dropped: generations that were removed.
+        outcome: what became of the events.
+        live: whether queries use the new one now.
+        resumed: whether it went on with what a rebuild that died had left.
+        comparison: how it differs from the one before; None where there was none.
+    """
+
+    generation: str
+    before: str
+    dropped: tuple[str, ...]
+    outcome: Outcome
+    live: bool
+    resumed: bool
+    comparison: Comparison | None
+
+
+class Scratch(msgspec.Struct, frozen=True):
+    """A generation as of some moment: its name, how far it has applied each topic, and what became of the events."""
+
+    generation: str
+    applied: dict[str, str]
+    outcome: Outcome
+
+
+def rebuild(
+    projection: Projection,
+    registry: Registry,
+    log: EventLog,
+    read_models: ReadModels,
+    now: Callable[[], str],
+    *,
+    progress: Progress = silent,
+    accept: bool = False,
+) -> Rebuilt:
+    """Build the next generation, verify it, and switch to it. See `rebuild_at`."""
+    return rebuild_at(Site(projection, registry, log, read_models, now), Watch(progress, silent), accept=accept)
+
+
+def rebuild_at(site: Site, watch: Watch, *, accept: bool = False, keep: bool = True) -> Rebuilt:
+    """Build the next generation, verify it, and switch to it. The one before stays and follows; older ones are dropped.
+
+    Where it differs from the live one, the pointer stays. A generation of another version than the live one may differ:
+    it becomes live if that is accepted. What differs is kept as *held*, to look at and to switch to deliberately.
+
+    Args:
+        site: what to build, and where.
+        watch: is told how far it is.
+        accept: let a new version differ.
+        keep: keep a generation that differs; else it is dropped.
+
+    Raises:
+        ReadModelError: another rebuild of this projection is running.
+        HistoryTrimmed: the log does not begin at its beginning.
+        LogUnavailable, StoreAway: the new generation stays unfinished; the next rebuild goes on with it.
+    """
+    with site.read_models.exclusively(site.who):
+        site.refuse_trimmed()
+        live, begun, outcome = site.live(), site.begin(), Outcome()
+        with closing(site.read_models.open(begun.name)) as generation:
+            comparison = _build(site, live, generation, watch, outcome)
+            differs = comparison is not None and not comparison.same
+            if differs and not (accept and live is not None and live.version != site.projection.version):
+                dropped = (*begun.dropped, *_set_aside(site, begun.name, keep=keep))
+                return _result(begun, live, dropped, outcome, comparison, is_live=False)
+            site.read_models.mark_ready(begun.name)
+            take_over(site, generation, live, site.read_models.switch)
+        dropped = (*begun.dropped, *_drop_older(site, {begun.name, live.name if live else ""}))
+        return _result(begun, live, dropped, outcome, comparison, is_live=True)
+
+
+def _build(site: Site, live: GenerationInfo | None, generation: Generation, watch: Watch, outcome: Outcome) -> Comparison | None:
+    if live is not None:
+        return verify_beside(site, live, generation, watch, outcome)
+    outcome.add(site.come_close(generation, site.end_of_log, watch.events))
+    return None
+
+
+def _result(
+    begun: Begun, live: GenerationInfo | None, dropped: tuple[str, ...], outcome: Outcome, comparison: Comparison | None, *, is_live: bool
+) -> Rebuilt:
+    return Rebuilt(begun.name, live.name if live else "", dropped, outcome, is_live, begun.resumed, comparison)
+
+
+def _set_aside(site: Site, name: str, *, keep: bool) -> tuple[str, ...]:
+    if keep:
+        site.read_models.set_aside(name, "held")
+        return ()
+    site.read_models.drop(name)
+    return (name,)
+
+
+def _drop_older(site: Site, keep: set[str]) -> tuple[str, ...]:
+    """What somebody asked for by --until is his to drop."""
+    names = tuple(info.name for info in site.read_models.generations() if info.name not in keep and info.state != "scratch")
+    for name in names:
+        site.read_models.drop(name)
+    return names
+
+
+# ── a generation that is not to be live ──────────────────────────────────────────────────────────────────────────────
+
+
+def verify(site: Site, watch: Watch) -> Comparison | None:
+    """Build a generation beside the live one, compare them, drop it; None when nothing is live. Raises as `rebuild_at` does."""
+    with site.read_models.exclusively(site.who):
+        site.refuse_trimmed()
+        live = site.live()
+        if live is None:
+            return None
+        begun = site.begin()
+        try:
+            with closing(site.read_models.open(begun.name)) as generation:
+                return verify_beside(site, live, generation, watch, Outcome())
+        finally:
+            site.read_models.drop(begun.name)
+
+
+def build_scratch(site: Site, later: Later, progress: Progress) -> Scratch:
+    """Build the read model as it was at some moment. It is never followed and never live; `drop` ends it."""
+    with site.read_models.exclusively(site.who):
+        site.refuse_trimmed()
+        name = _begin_anew(site)
+        with closing(site.read_models.open(name)) as generation:
+            outcome = site.fill(generation, later, progress)
+            place = site.vector_of(generation)
+        site.read_models.set_aside(name, "scratch")
+        return Scratch(name, {topic: at.position if at else "start" for topic, at in place.items()}, outcome)
+
+
+def _begin_anew(site: Site) -> str:
+    """What a rebuild left unfinished may be beyond the moment: it is not gone on with."""
+    begun = site.begin()
+    if not begun.resumed:
+        return begun.name
+    site.read_models.drop(begun.name)
+    return site.begin().name

@@ -1,0 +1,90 @@
+"""Holds a new generation against the live one, at the same place in the log, while the live one goes on.
+
+    follow the live one's checkpoints until close behind them     the new one never overtakes it
+    open a snapshot of the live one: its checkpoints are V        one transaction wrote them: a consistent cut
+    step the new one to exactly V                                 the log ends at V for its projector
+    compare the new one with that snapshot                        nobody else writes to the new one
+
+The live generation belongs to another process, or to none; it is never stopped, and nothing is asked of it. On PostgreSQL
+the snapshot is REPEATABLE READ, on SQLite a read transaction; it is short, because the long way is gone before it.
+"""
+
+from contextlib import closing
+
+import msgspec
+
+from sidestream.applying.rules import Outcome
+from sidestream.errors import ReadModelError, RefusedByStore, StoreAway, TryAgain
+from sidestream.ports import Generation, GenerationInfo, Reader, TableShape, shape_of
+from sidestream.rebuilding.building import Progress, Site, Vector
+from sidestream.rebuilding.comparing import Comparison, Side, compare
+from sidestream.rebuilding.log_until import Later, after_positions
+
+
+class Watch(msgspec.Struct, frozen=True):
+    """Who is told how far it is: of the events, and of the rows to compare."""
+
+    events: Progress
+    rows: Progress
+
+
+def verify_beside(site: Site, live: GenerationInfo, shadow: Generation, watch: Watch, outcome: Outcome) -> Comparison:
+    """Fill a generation up to the live one's place and compare the two there. What became of events is added to `outcome`.
+
+    A live generation that cannot be read is a finding; the other one is filled up to the log's end then.
+    """
+    try:
+        generation = site.read_models.open(live.name)
+    except (StoreAway, TryAgain):
+        raise
+    except ReadModelError as error:
+        outcome.add(site.come_close(shadow, site.end_of_log, watch.events))
+        return Comparison(live.name, shadow.name, findings=[f"{live.name} cannot be read: {error}"])
+    with closing(generation):
+        outcome.add(site.come_close(shadow, lambda: up_to(site, site.vector_of(generation)), watch.events))
+        with generation.snapshot() as reader:
+            outcome.add(site.fill(shadow, up_to(site, site.vector(reader)), watch.events))
+            return _beside_snapshot(site, side_of(site, live, reader), shadow, watch.rows)
+
+
+def _beside_snapshot(site: Site, live: Side, shadow: Generation, progress: Progress) -> Comparison:
+    new = next(info for info in site.read_models.generations() if info.name == shadow.name)
+    with shadow.snapshot() as reader:
+        return _compared(site, live, side_of(site, new, reader), progress)
+
+
+def _compared(site: Site, left: Side, right: Side, progress: Progress) -> Comparison:
+    try:
+        return compare(left, right, site.projection.topics, progress)
+    except RefusedByStore as error:  # a table or column is not there that should be
+        return Comparison(left.name, right.name, findings=[f"the two cannot be compared: {error}"])
+
+
+def up_to(site: Site, vector: Vector) -> Later:
+    """Stop exactly where a generation stands."""
+    return after_positions(site.log, {topic: at.position if at else None for topic, at in vector.items()})
+
+
+def side_of(site: Site, info: GenerationInfo, reader: Reader) -> Side:
+    """Return a generation as one side of a comparison."""
+    return Side(info.name, reader, shapes_of(site, info), info.version)
+
+
+def shapes_of(site: Site, info: GenerationInfo) -> tuple[TableShape, ...]:
+    """Return the tables of a generation; where its release did not note them, those of the code if it is of its version."""
+    noted = tuple(site.read_models.shapes(info.name))
+    if noted or info.version != site.projection.version:
+        return noted
+    return tuple(map(shape_of, site.projection.tables))
+
+
+def diff(site: Site, left: str, right: str, progress: Progress) -> Comparison:
+    """Compare any two generations, each in a moment of its own.
+
+    Raises:
+        UnknownGeneration: one of them does not exist.
+    """
+    with closing(site.read_models.open(left)) as one, closing(site.read_models.open(right)) as other:
+        infos = {info.name: info for info in site.read_models.generations()}
+        with one.snapshot() as ours, other.snapshot() as theirs:
+            return _compared(site, side_of(site, infos[left], ours), side_of(site, infos[right], theirs), progress)
