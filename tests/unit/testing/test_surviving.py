@@ -136,7 +136,9 @@ def test_a_rule_that_remembers_beside_its_rows_is_found() -> None:
 def test_a_kernel_that_counts_duplicates_again_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Admission, "_is_new_stranger", lambda *_: True)
     text = shrunk(Site())
-    assert "hold: 1 1" in text.replace("2", "1").replace("3", "1").replace("4", "1").replace("5", "1")
+    held = text.splitlines()[1].partition("hold: ")[2].split()
+    assert len(held) <= 4, "a few entries show it"
+    assert len(set(held)) < len(held), "one of them stands there twice"
     assert "views: expected 1, found 2" in text
 
 
