@@ -4,7 +4,7 @@ import multiprocessing
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import count
@@ -95,13 +95,19 @@ def test_a_follower_beside_writers_of_several_processes_skips_nothing(store: Ser
     done = threading.Event()
 
     def follow() -> None:
-        while page := store.follow(seen[-1].position if seen else 0, 50) or not done.is_set():
-            seen.extend(page if isinstance(page, tuple) else ())
+        ended = False
+        page: Sequence[StoredEvent] = ()
+        while page or not ended:
+            ended = done.is_set()  # asked before the page is read: what is appended between the two is in the next one
+            page = store.follow(seen[-1].position if seen else 0, 50)
+            seen.extend(page)
 
     with ThreadPoolExecutor(1) as pool:
         following: Future[None] = pool.submit(follow)
-        in_processes(3, write_facts, url)
-        done.set()
+        try:
+            in_processes(3, write_facts, url)
+        finally:
+            done.set()
         following.result()
     assert [e.position for e in seen] == list(range(1, 601))
     for topic in store.topics():
