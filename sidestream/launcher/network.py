@@ -1,10 +1,15 @@
 """Ports of this machine: which are free, and whether a part answers on one."""
 
 import asyncio
+import fcntl
+import os
 import random
 import socket
+import tempfile
 from collections.abc import Iterable
+from functools import cache
 from itertools import islice
+from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
 _OUR_RANGE = range(20_000, 32_000)
@@ -18,12 +23,29 @@ def is_free(port: int) -> bool:
 def free_ports(count: int, without: Iterable[int] = ()) -> list[int]:
     """Return so many different free ports, none of those named.
 
-    They lie below the range from which the kernel gives outgoing connections their ports, so that none is taken
-    between this answer and its use.
+    They lie below the range from which the kernel gives outgoing connections their ports, and no other process of this
+    user is given one of them while this one lives: so none is taken between this answer and its use.
     """
     taken = set(without)
-    candidates = (port for port in random.sample(_OUR_RANGE, len(_OUR_RANGE)) if port not in taken and is_free(port))
+    shuffled = random.sample(_OUR_RANGE, len(_OUR_RANGE))
+    candidates = (port for port in shuffled if port not in taken and is_free(port) and _is_promised_to_us(port))
     return list(islice(candidates, count))
+
+
+def _is_promised_to_us(port: int) -> bool:
+    """Promise a port to this process; False where another one has it. A promise ends with its process, however that ends."""
+    try:
+        fcntl.lockf(_promises(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    return True
+
+
+@cache
+def _promises() -> int:
+    """Open the file in which one locked byte stands for one port; it stays open, because closing it would end every promise."""
+    path = Path(tempfile.gettempdir()) / f"sidestream-ports-{os.getuid()}"
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
 async def status(port: int, path: str, seconds: float = 2.0) -> int | None:

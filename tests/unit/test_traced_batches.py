@@ -6,8 +6,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
@@ -23,30 +21,9 @@ from sidestream.ports import Generation, Unit
 from sidestream.projection import Key, Projection, Rows, Table
 from sidestream.registry import Category, EventType, Registry
 from sidestream.tracing import Tracing
+from tests.unit.spans import SPAN_ID, TRACE, TRACE_ID, linked, only, spans, tracing
 
-TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-TRACE = f"00-{TRACE_ID}-{SPAN_ID}-01"
-
-
-@pytest.fixture
-def spans() -> InMemorySpanExporter:
-    return InMemorySpanExporter()
-
-
-@pytest.fixture
-def tracing(spans: InMemorySpanExporter) -> Tracing:
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(spans))
-    return Tracing(provider)
-
-
-def only(spans: InMemorySpanExporter) -> ReadableSpan:
-    (span,) = spans.get_finished_spans()
-    return span
-
-
-def linked(span: ReadableSpan) -> list[str]:
-    return [f"{link.context.trace_id:032x}-{link.context.span_id:016x}" for link in span.links]
+__all__ = ["spans", "tracing"]
 
 
 class Rung(msgspec.Struct, frozen=True):

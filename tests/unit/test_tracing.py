@@ -5,10 +5,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 
-import pytest
 from fastapi import Request
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 from starlette.testclient import TestClient
@@ -18,30 +15,9 @@ from sidestream.settings import Settings
 from sidestream.tracing import TracedPublisher, Tracing, traces_of, tracing_of
 from sidestream.web.app import new_app
 from sidestream.web.tracing import TracedRequests
+from tests.unit.spans import SPAN_ID, TRACE, TRACE_ID, linked, only, spans, tracing
 
-TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-TRACE = f"00-{TRACE_ID}-{SPAN_ID}-01"
-
-
-@pytest.fixture
-def spans() -> InMemorySpanExporter:
-    return InMemorySpanExporter()
-
-
-@pytest.fixture
-def tracing(spans: InMemorySpanExporter) -> Tracing:
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(spans))
-    return Tracing(provider)
-
-
-def only(spans: InMemorySpanExporter) -> ReadableSpan:
-    (span,) = spans.get_finished_spans()
-    return span
-
-
-def linked(span: ReadableSpan) -> list[str]:
-    return [f"{link.context.trace_id:032x}-{link.context.span_id:016x}" for link in span.links]
+__all__ = ["spans", "tracing"]
 
 
 # ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,41 +1,14 @@
 """Finding projections by the string in dapr.yaml."""
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sidestream.cli.declared import declared, named
 from sidestream.errors import ConfigurationError
+from tests.unit.cli.run_files import a_run_file, same_path
 
-REPOSITORY = Path(__file__).resolve().parents[3]
-APP = """
-  - appID: {name}
-    appDirPath: {folder}
-    command: ["python", "-m", "{module}"]
-    appPort: {port}
-    daprHTTPPort: 1{port}
-    daprGRPCPort: 2{port}
-    metricsPort: 3{port}
-"""
-
-
-@pytest.fixture(autouse=True)
-def same_path() -> Iterator[None]:
-    before = list(sys.path)
-    yield
-    sys.path[:] = before
-
-
-def a_run_file(folder: Path, *modules: str) -> Path:
-    apps = [
-        APP.format(name=module.rpartition(".")[2].replace("_", "-"), folder=REPOSITORY, module=module, port=8000 + at)
-        for at, module in enumerate(modules)
-    ]
-    file = folder / "dapr.yaml"
-    file.write_text("version: 1\napps:" + "".join(apps))
-    return file
+__all__ = ["same_path"]
 
 
 def test_projections_are_found_and_services_are_not(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """`sidestream events` over an event store: what is listed, shown, followed and handed over."""
 
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -27,32 +26,11 @@ from sidestream.logs.finding import as_found, recorded_order
 from sidestream.logs.replaying import Marked, NotTaken, marked
 from sidestream.ports import Append
 from tests.subscriber import Door
+from tests.unit.cli.run_files import a_run_file, same_path
 
-REPOSITORY = Path(__file__).resolve().parents[3]
+__all__ = ["same_path"]
+
 DATA = b'{"big":9007199254740993,"float":1.0,"text":"\xf0\x9f\xa7\xbe"}'
-APP = """
-  - appID: {name}
-    appDirPath: {folder}
-    command: ["python", "-m", "{module}"]
-    appPort: {port}
-    daprHTTPPort: 1{port}
-    daprGRPCPort: 2{port}
-    metricsPort: 3{port}
-"""
-
-
-@pytest.fixture(autouse=True)
-def same_path() -> Iterator[None]:
-    before = list(sys.path)
-    yield
-    sys.path[:] = before
-
-
-def a_run_file(folder: Path, **apps: tuple[str, int]) -> Path:
-    file = folder / "dapr.yaml"
-    entries = (APP.format(name=name, folder=REPOSITORY, module=module, port=port) for name, (module, port) in apps.items())
-    file.write_text("version: 1\napps:" + "".join(entries))
-    return file
 
 
 @pytest.fixture
@@ -64,7 +42,7 @@ def file(tmp_path: Path) -> Path:
         for at in range(10):
             one = NewEvent(topic="external", id=f"e{at}", source="/till", type=f"till.{at % 2}", data=DATA, subject=f"till-{at % 5}")
             store.append([Append(None, (one,))])
-    return a_run_file(tmp_path, bridge=("services.bridge", 8103), tally=("projections.tally", 8201))
+    return a_run_file(tmp_path, "services.bridge", "projections.tally")
 
 
 def run(*words: str, code: int = 0) -> Result:
@@ -299,9 +277,9 @@ def test_a_rate_is_kept() -> None:
 
 def test_an_app_is_found_by_its_name_and_a_projection_is_refused(file: Path) -> None:
     apps = read(file).apps
-    assert address_of("bridge", "/events", apps) == "http://127.0.0.1:8103/events"
-    assert address_of("http://10.0.0.1:8201/x", "", apps) == "http://10.0.0.1:8201/x"
-    for projection in ("tally", "http://127.0.0.1:8201/inbox/votes", "http://localhost:8201/"):
+    assert address_of("bridge", "/events", apps) == "http://127.0.0.1:8000/events"
+    assert address_of("http://10.0.0.1:8001/x", "", apps) == "http://10.0.0.1:8001/x"
+    for projection in ("tally", "http://127.0.0.1:8001/inbox/votes", "http://localhost:8001/"):
         with pytest.raises(ConfigurationError, match="tally is a projection.*projections rebuild tally"):
             address_of(projection, "/events", apps)
 
