@@ -22,14 +22,15 @@ setup: ## bring everything that is needed: Python environment, broker, daprd (fi
 run: setup ## start broker, sidecars and every app of dapr.yaml, then the demo (NO_DEMO=1: without; ARGS=... for `up`)
 	@$(BIN)/sidestream up $(THEN) $(filter-out --no-demo,$(ARGS))
 
-test: setup ## run every test: unit, contract, integration, e2e, architecture (ARGS=... for pytest)
-	@$(BIN)/python -m pytest $(or $(ARGS),tests)
+test: setup ## run every test in JOBS processes (2): unit, contract, integration, e2e, architecture (ARGS=... for pytest)
+	@$(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadfile $(or $(ARGS),tests)
 
 test-faults: setup ## live through SEEDS bad days (20): every fault in a random order, under load
 	@SIDESTREAM_FAULT_SEEDS=$(or $(SEEDS),20) $(BIN)/python -m pytest tests/faults -s
 
-test-brokers: setup ## every test of a broker on Kafka and RabbitMQ too (needs a JDK 17, Maven and rabbitmq-server)
-	@SIDESTREAM_BROKERS=kafka,rabbitmq $(BIN)/python -m pytest tests/brokers tests/contract/test_event_log.py
+test-brokers: setup ## every test of a broker on Redis, Kafka and RabbitMQ too; SEEDS=2: long bad days (Kafka needs Maven, once)
+	@SIDESTREAM_BROKERS=redis,kafka,rabbitmq SIDESTREAM_FAULT_SEEDS=$(or $(SEEDS),$(SIDESTREAM_FAULT_SEEDS)) \
+		$(BIN)/python -m pytest -s tests/brokers tests/contract/test_event_log.py tests/faults/test_a_bad_day_on_brokers.py
 
 test-large: setup ## a million events through the bridge, twice (about 8 minutes)
 	@$(BIN)/python -m pytest -s tests/large

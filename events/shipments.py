@@ -22,11 +22,25 @@ class ShipmentRefused(msgspec.Struct, frozen=True):
     detail: str
 
 
+class ShipmentRetried(msgspec.Struct, frozen=True):
+    """Somebody has looked at a refused shipment and wants it tried again: the order is due once more.
+
+    Attributes:
+        order: the id of the order.
+        attempt: how often its shipment was retried, this time included.
+    """
+
+    order: str
+    attempt: int
+
+
+ShipmentEvent = ShipmentRefused | ShipmentRetried
+
 CATEGORY: Final = Category(
     name="shipment",
     topic="shipments",
     source="/services/shipping",
-    types=(EventType("shipment.refused", ShipmentRefused),),
+    types=(EventType("shipment.refused", ShipmentRefused), EventType("shipment.retried", ShipmentRetried)),
 )
 
 

@@ -18,7 +18,8 @@
     │   ├── SubjectOnHold          an earlier event of the subject is still unconfirmed
     │   └── StandsStill            nothing is published now, because the log is being moved to another broker
     ├── LogUnavailable             the log cannot be read now; nothing happened
-    │   └── ForeignPosition        a position that this kind of log never gave
+    │   ├── ForeignPosition        a position that this kind of log never gave
+    │   └── NoLogKept              the broker keeps none that could be read, now or later
     ├── LogsDiffer                 a moved log is not the one it was copied from
     ├── HistoryTrimmed             events that were never applied are gone from the log
     └── ReadModelError
@@ -169,6 +170,12 @@ class ForeignPosition(LogUnavailable):
     """A position that this kind of log never gave: it was noted on another broker."""
 
     code = "foreign-position"
+
+
+class NoLogKept(LogUnavailable):
+    """The broker keeps no log that could be read: there is nothing to hold anything against."""
+
+    code = "no-log-kept"
 
 
 class LogsDiffer(SidestreamError):

@@ -20,6 +20,7 @@ from sidestream.ports import EventStore
 from sidestream.settings import Settings
 from sidestream.web.app import new_app
 from sidestream.web.commands import Commands
+from sidestream.web.relay import tell_relay
 from sidestream.writing.parts import writing
 from sidestream.writing.repository import Repository
 
@@ -37,6 +38,7 @@ def create_app(settings: Settings, backbone: Backbone) -> FastAPI:
         async with writing(backbone, STORE, language.topics, settings) as parts:
             store, ring = parts.store, parts.relay.ring
             stores[:] = [store]
+            app.state.relay = parts.relay
             ledger = Ledger(store, language)
             scanner = Scanner(Recorder(store, language, ring), ledger, _scan_lock(settings, backbone))
             await run_in_threadpool(scanner.close_interrupted)
@@ -53,6 +55,7 @@ def create_app(settings: Settings, backbone: Backbone) -> FastAPI:
         checks={"event store": lambda: [store.topics() for store in stores]},
         language=registry(),
     )
+    tell_relay(app, STORE)
     app.include_router(router)
     return app
 

@@ -12,6 +12,7 @@ from sidestream.backbone import Backbone
 from sidestream.ports import EventStore
 from sidestream.settings import Settings
 from sidestream.web.app import new_app
+from sidestream.web.relay import tell_relay
 from sidestream.writing.parts import writing
 
 NAME = STORE = "bridge"
@@ -25,6 +26,7 @@ def create_app(settings: Settings, backbone: Backbone) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with writing(backbone, STORE, registry().topics, settings) as parts:
             stores[:] = [parts.store]
+            app.state.relay = parts.relay
             app.state.desk = BridgeDesk(Recorder(parts.store, parts.relay.ring), parts.log)
             yield
 
@@ -37,5 +39,6 @@ def create_app(settings: Settings, backbone: Backbone) -> FastAPI:
         language=registry(),
         body_limit=MAX_BATCH_BYTES,
     )
+    tell_relay(app, STORE)
     app.include_router(router)
     return app

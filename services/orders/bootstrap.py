@@ -14,6 +14,7 @@ from sidestream.ports import EventStore
 from sidestream.settings import Settings
 from sidestream.web.app import new_app
 from sidestream.web.commands import Commands
+from sidestream.web.relay import tell_relay
 from sidestream.writing.parts import writing
 from sidestream.writing.repository import Repository
 
@@ -29,6 +30,7 @@ def create_app(settings: Settings, backbone: Backbone) -> FastAPI:
         language = registry()
         async with writing(backbone, STORE, language.topics, settings) as parts:
             stores[:] = [parts.store]
+            app.state.relay = parts.relay
             orders = Repository(ORDER, parts.store, language, ring=parts.relay.ring, new_id=new_id, now=now, snapshots=parts.store)
             app.state.desk = OrdersDesk(orders, Commands(parts.store))
             yield
@@ -41,6 +43,7 @@ def create_app(settings: Settings, backbone: Backbone) -> FastAPI:
         checks={"event store": lambda: [store.topics() for store in stores]},
         language=registry(),
     )
+    tell_relay(app, STORE)
     app.include_router(router)
     backbone.offer(NAME, app)
     return app

@@ -9,18 +9,23 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 import events
-from services.shipping.api import ORDER, add_queries
+from services.shipping.api import ORDER, ShippingDesk, add_doors
 from services.shipping.due import SHIPMENTS, Shipment, Shipping
 from services.shipping.refusing import Refusals
+from services.shipping.retrying import SHIPMENT
 from services.shipping.shipping import Shipper
 from sidestream.backbone import Backbone
 from sidestream.hosting.host import ProjectionHost
+from sidestream.identifiers import new_id, now
 from sidestream.ports import Condition, Query
 from sidestream.projection import Projection
 from sidestream.registry import Registry
 from sidestream.settings import Settings
+from sidestream.web.commands import Commands
 from sidestream.web.projections import projection_app
+from sidestream.web.relay import tell_relay
 from sidestream.writing.parts import writing
+from sidestream.writing.repository import Repository
 
 NAME = STORE = "shipping"
 _PAGE: Final = 1000
@@ -59,6 +64,9 @@ def create_app(settings: Settings, backbone: Backbone) -> FastAPI:
             writing(backbone, STORE, registry().topics, settings) as parts,
             backbone.door("orders", orders_url) as client,
         ):
+            shipments = Repository(SHIPMENT, parts.store, registry(), ring=parts.relay.ring, new_id=new_id, now=now)
+            app.state.relay = parts.relay
+            app.state.desk = ShippingDesk(shipments, Commands(parts.store))
             refusals = Refusals(parts.store, registry(), parts.relay.ring)
             async with Shipper(lambda: every_due(host), client, refusals.record, sweep_seconds=settings.sweep_seconds) as shipper:
                 host.when_committed = shipper.ring
@@ -66,8 +74,10 @@ def create_app(settings: Settings, backbone: Backbone) -> FastAPI:
                 host.when_committed = None
 
     router = APIRouter(tags=[NAME], lifespan=shipping)
-    add_queries(router)
-    return projection_app(projection(), registry(), settings, backbone, router)
+    add_doors(router)
+    app = projection_app(projection(), registry(), settings, backbone, router)
+    tell_relay(app, STORE)
+    return app
 
 
 def every_due(host: ProjectionHost) -> Iterator[Shipment]:

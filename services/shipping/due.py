@@ -4,6 +4,7 @@
     order.shipped      done      ─┐ the log says what became of it; nobody ticks it off
     order.cancelled    called off ┘
     shipment.refused   somebody has to look at it
+    shipment.retried   somebody did: the order is due again
 
 A refusal travels on a topic of its own and may be read before the payment that it speaks of, so each fact has columns of
 its own and the state is worked out from all of them.
@@ -18,7 +19,7 @@ import msgspec
 
 from events import orders, shipments
 from events.orders import OrderCancelled, OrderPaid, OrderShipped, order_stream
-from events.shipments import ShipmentRefused
+from events.shipments import ShipmentRefused, ShipmentRetried
 from sidestream.causation import because_of
 from sidestream.errors import UnreadableEvent
 from sidestream.event import Envelope
@@ -39,6 +40,7 @@ class Shipment(msgspec.Struct, frozen=True):
         correlation_id, traceparent: the conversation that the payment belongs to.
         ended: the last word of the order, `shipped` or `cancelled`.
         refused: why it cannot be shipped.
+        attempt: how often it was retried after a refusal.
     """
 
     order: str
@@ -50,19 +52,20 @@ class Shipment(msgspec.Struct, frozen=True):
     tracking: str | None = None
     ended: str = ""
     refused: str = ""
+    attempt: int = 0
 
 
 SHIPMENTS: Final = Table(Shipment, key=("order",), indexes=[("state", "paid_event", "order")])
-Event = OrderPaid | OrderShipped | OrderCancelled | ShipmentRefused
+Event = OrderPaid | OrderShipped | OrderCancelled | ShipmentRefused | ShipmentRetried
 
 
 class Shipping(Projection):
     """Which paid orders are to be shipped, and what became of the others."""
 
     name = "shipping"
-    version = 1
+    version = 2
     topics = (*orders.CATEGORY.topics, *shipments.CATEGORY.topics)
-    handles = (OrderPaid, OrderShipped, OrderCancelled, ShipmentRefused)
+    handles = (OrderPaid, OrderShipped, OrderCancelled, ShipmentRefused, ShipmentRetried)
     tables = (SHIPMENTS,)
 
     def keys(self, event: Event, envelope: Envelope) -> Iterable[tuple[Table[Any], Key]]:
@@ -81,7 +84,7 @@ class Shipping(Projection):
 
 def _order(event: Event, envelope: Envelope) -> str:
     """Return the id of the order; raises UnreadableEvent for what says that it is about an order and names none."""
-    name = order_stream(event.order) if isinstance(event, ShipmentRefused) else envelope.stream
+    name = order_stream(event.order) if isinstance(event, ShipmentRefused | ShipmentRetried) else envelope.stream
     found = _ORDER.fullmatch(name)
     if found is None:
         raise UnreadableEvent(f"{envelope.type}: expected the stream of an order, order-<uuid>, found {name[:80]!a}")
@@ -101,6 +104,8 @@ def _noted(found: Shipment, event: Event, envelope: Envelope) -> Shipment:
             return msgspec.structs.replace(found, ended="cancelled")
         case ShipmentRefused(_, code, detail):
             return msgspec.structs.replace(found, refused=f"{code}: {detail}")
+        case ShipmentRetried(_, attempt):
+            return msgspec.structs.replace(found, refused="", attempt=attempt)
 
 
 def _state(shipment: Shipment) -> str:

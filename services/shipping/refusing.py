@@ -14,7 +14,7 @@ from sidestream.registry import Registry
 
 
 class Refusals:
-    """Appends `shipment.refused`, once for each payment."""
+    """Appends `shipment.refused`, once for each payment and attempt."""
 
     def __init__(self, store: EventStore, registry: Registry, ring: Callable[[], object]) -> None:
         self._store = store
@@ -22,8 +22,11 @@ class Refusals:
         self._ring = ring
 
     def record(self, shipment: Shipment, verdict: Verdict) -> None:
-        """Record why this order is not shipped. Its id and what it is compared by are the payment's, whatever the words are."""
-        digest = hashlib.blake2b(f"refused {shipment.paid_event}".encode(), digest_size=16)
+        """Record why this order is not shipped. Its id and what it is compared by are the attempt's, whatever the words are.
+
+        So a replica that was slow, and comes with the refusal of an attempt that was retried meanwhile, records nothing.
+        """
+        digest = hashlib.blake2b(f"refused {_attempt(shipment)}".encode(), digest_size=16)
         event = self._registry.new_event(
             ShipmentRefused(shipment.order, verdict.code, verdict.detail),
             id=digest.hexdigest(),
@@ -36,3 +39,7 @@ class Refusals:
         event = msgspec.structs.replace(event, fingerprint=digest.digest())
         self._store.append([Append(event.subject, (event,), ANY)])
         self._ring()
+
+
+def _attempt(shipment: Shipment) -> str:
+    return f"{shipment.paid_event} {shipment.attempt}" if shipment.attempt else shipment.paid_event

@@ -2,7 +2,7 @@
 
 It keeps nothing that matters. Killed anywhere, it begins with the same rows; beside another replica it sends the same
 command under the same key. Only the pace lives in memory: an order that was asked for is left alone for a while, one that
-failed for longer each time, and the others go on.
+failed for longer each time, and the others go on. One that was refused and is retried begins anew, at once.
 """
 
 import asyncio
@@ -25,6 +25,14 @@ UNTIL_THE_LOG_SAYS_SO: Final = 5.0
 """Seconds after a shipment before it is asked for again, should the log still be silent."""
 
 log_line = structlog.get_logger()
+
+
+Attempt = tuple[str, int]
+"""An order, and how often its shipment was retried."""
+
+
+def _attempt(shipment: Shipment) -> Attempt:
+    return shipment.order, shipment.attempt
 
 
 class Patience(msgspec.Struct):
@@ -61,7 +69,7 @@ class Shipper:
         self._client = client
         self._refuse = refuse
         self._sweep_seconds = sweep_seconds
-        self._patience: dict[str, Patience] = {}
+        self._patience: dict[Attempt, Patience] = {}
         self._bell = asyncio.Event()
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
@@ -108,8 +116,8 @@ class Shipper:
     async def _ship_all(self) -> None:
         """Ask for every order that is due and not to be left alone."""
         due = await asyncio.to_thread(lambda: list(self._due()))
-        orders = {shipment.order for shipment in due}
-        self._patience = {order: patience for order, patience in self._patience.items() if order in orders}
+        attempts = {_attempt(shipment) for shipment in due}
+        self._patience = {attempt: patience for attempt, patience in self._patience.items() if attempt in attempts}
         now = asyncio.get_running_loop().time()
         waiting = iter([shipment for shipment in due if self._until(shipment) <= now])
 
@@ -122,7 +130,7 @@ class Shipper:
         await _all(ship_some() for _ in range(AT_ONCE))
 
     def _until(self, shipment: Shipment) -> float:
-        patience = self._patience.get(shipment.order)
+        patience = self._patience.get(_attempt(shipment))
         return patience.until if patience else 0.0
 
     async def _ship(self, shipment: Shipment) -> None:
@@ -137,12 +145,12 @@ class Shipper:
     def _leave_alone(self, shipment: Shipment, verdict: Verdict) -> None:
         now = asyncio.get_running_loop().time()
         if verdict.outcome != "later":
-            self._patience[shipment.order] = Patience(now + UNTIL_THE_LOG_SAYS_SO)
+            self._patience[_attempt(shipment)] = Patience(now + UNTIL_THE_LOG_SAYS_SO)
             return
-        before = self._patience.get(shipment.order)
+        before = self._patience.get(_attempt(shipment))
         failures = before.failures + 1 if before else 1
         pause = min(FIRST_PAUSE * 2 ** min(failures - 1, 20), LONGEST_PAUSE)
-        self._patience[shipment.order] = Patience(now + pause, failures)
+        self._patience[_attempt(shipment)] = Patience(now + pause, failures)
         log_line.warning("shipment waits", order=shipment.order, code=verdict.code, detail=verdict.detail, again_in=pause)
 
     async def _ask(self, shipment: Shipment) -> Verdict:

@@ -94,8 +94,12 @@ def in_force(folder: Path, pubsub: str) -> InForce:
     return InForce(component, BROKERS.get(component.type) or Broker(component.type.removeprefix("pubsub."), "", "", has_log=False))
 
 
-def preparing(found: InForce) -> Preparing | None:
+def preparing(found: InForce, base: Path = Path()) -> Preparing | None:
     """Return what makes topics or streams in this broker, None for one that needs nothing first.
+
+    Args:
+        found: the component in force.
+        base: where relative paths of secrets begin.
 
     Raises:
         ConfigurationError: its metadata or a secret cannot be followed.
@@ -104,18 +108,18 @@ def preparing(found: InForce) -> Preparing | None:
     if component.type == "pubsub.kafka":
         from sidestream.adapters.kafka_topics import KafkaTopics, address_of
 
-        return KafkaTopics(address_of(metadata_of(component), str(component)))
+        return KafkaTopics(address_of(metadata_of(component, base), str(component)))
     if component.type == "pubsub.jetstream":
         from sidestream.adapters.jetstream_streams import open_streams
 
-        return open_streams(str(component), metadata_of(component))
+        return open_streams(str(component), metadata_of(component, base))
     return None
 
 
-def address_of(found: InForce) -> str:
-    """Return the broker's address with its secret resolved; empty where there is nothing to reach.
+def address_of(found: InForce, base: Path = Path()) -> str:
+    """Return the broker's address with its secret resolved, read as in `preparing`; empty where there is nothing to reach.
 
     Raises:
         ConfigurationError: the secret is missing.
     """
-    return metadata_of(found.component).get(found.kind.address, "") if found.kind.address else ""
+    return metadata_of(found.component, base).get(found.kind.address, "") if found.kind.address else ""

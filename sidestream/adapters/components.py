@@ -53,7 +53,16 @@ def open_log(folder: Path, pubsub: str) -> EventLog:
     Raises:
         ConfigurationError: the folder, the component or a secret is missing or contradicts itself, or its broker has no reader.
     """
-    component = named(read_components(folder), pubsub, folder)
+    return log_of(named(read_components(folder), pubsub, folder))
+
+
+def log_of(component: Component, base: Path = Path()) -> EventLog:
+    """Return a reader of the log that this component writes to; see `open_log` for errors.
+
+    Args:
+        component: a pub/sub component.
+        base: where relative paths of secrets begin, which for the sidecar is its working directory.
+    """
     if not component.type.startswith("pubsub."):
         raise ConfigurationError(f"{component}: expected a pub/sub component, found type {component.type}. Name another one.")
     if component.type not in _OPEN:
@@ -62,7 +71,7 @@ def open_log(folder: Path, pubsub: str) -> EventLog:
             "On such a broker an app runs on the inbox log: SIDESTREAM_FOLLOW=inbox (docs/inbox.md). Or put another broker in force "
             "with `sidestream broker use`, or run everything in one process with `sidestream up --memory`."
         )
-    return _OPEN[component.type](component, metadata_of(component))
+    return _OPEN[component.type](component, metadata_of(component, base))
 
 
 def read_components(folder: Path) -> tuple[Component, ...]:
@@ -124,16 +133,20 @@ def named(components: tuple[Component, ...], name: str, folder: Path) -> Compone
 # ── metadata: plain, from the environment, from a secret store ───────────────────────────────────────────────────────
 
 
-def metadata_of(component: Component) -> dict[str, str]:
+def metadata_of(component: Component, base: Path = Path()) -> dict[str, str]:
     """Return the component's metadata with everything resolved. Names are in lower case, as daprd compares them.
+
+    Args:
+        component: of any type.
+        base: where relative paths of secrets begin.
 
     Raises:
         ConfigurationError: a secret or a variable that it names is missing.
     """
-    return {item["name"].lower(): _value(item, component) for item in component.items}
+    return {item["name"].lower(): _value(item, component, base) for item in component.items}
 
 
-def _value(item: Mapping[str, Any], component: Component) -> str:
+def _value(item: Mapping[str, Any], component: Component, base: Path) -> str:
     where = f"{component}: {item['name']}"
     reference = item.get("secretKeyRef")
     if reference is None:
@@ -143,7 +156,7 @@ def _value(item: Mapping[str, Any], component: Component) -> str:
     if not component.secret_store:
         raise ConfigurationError(f"{where}: expected auth.secretStore to say where the secret is kept. Add it.")
     store = named(read_components(component.file.parent), component.secret_store, component.file.parent)
-    secrets = Secrets.of(store.type, {each["name"].lower(): _plain(each, str(store)) for each in store.items}, str(store))
+    secrets = Secrets.of(store.type, {each["name"].lower(): _plain(each, str(store)) for each in store.items}, str(store), base)
     return secrets.value(reference["name"], str(reference.get("key") or reference["name"]), where)
 
 

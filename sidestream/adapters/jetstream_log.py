@@ -13,7 +13,7 @@ import msgspec
 
 from sidestream.adapters.jetstream_streams import JetStreamStreams, State, Stream, address_of
 from sidestream.adapters.nats_requests import NatsAddress, NatsRequests, Part
-from sidestream.adapters.numbered_positions import compare, newest_first, number_of
+from sidestream.adapters.numbered_positions import BEGINS_A_LOG, compare, newest_first, number_of
 from sidestream.errors import LogUnavailable
 from sidestream.ports import LogEntry, LogExtent
 
@@ -23,6 +23,7 @@ _END: Final = b"204"
 _NOTHING: Final = b"404"
 _NO_STREAM: Final = b"503"
 _SEQUENCE: Final = re.compile(rb"\r\nNats-Sequence: *(\d+)")
+_BEGINS_A_LOG: Final = f"\r\n{BEGINS_A_LOG}:".encode()
 _TIME: Final = re.compile(rb"\r\nNats-Time-Stamp: *([^\r]+)")
 
 
@@ -58,10 +59,12 @@ class JetStreamLog:
         if stream is None:
             return LogExtent(first=None, last=None, trimmed_to=None, length=0)
         length = (stream.state.subjects or {}).get(topic, 0)
+        first = self._get(topic, {"seq": 1, "next_by_subj": topic, "batch": 1}) if length else []
+        last = self._get(topic, {"multi_last": [topic]}) if length else []
         return LogExtent(
-            first=self._position({"seq": 1, "next_by_subj": topic, "batch": 1}, topic) if length else None,
-            last=self._position({"multi_last": [topic]}, topic) if length else None,
-            trimmed_to=_trimmed_to(stream.state),
+            first=_Entries(first)[0].position if first else None,
+            last=_Entries(last)[0].position if last else None,
+            trimmed_to=_trimmed_to(stream.state, first),
             length=length,
             identity=stream.created,
         )
@@ -78,10 +81,6 @@ class JetStreamLog:
         if limit <= 0:
             return _Entries([])
         return _Entries(self._get(topic, {"seq": number, "next_by_subj": topic, "batch": limit, "max_bytes": _READ_BYTES}))
-
-    def _position(self, question: Mapping[str, Any], topic: str) -> str | None:
-        found = self._get(topic, question)
-        return _Entries(found)[0].position if found else None
 
     def _get(self, topic: str, question: Mapping[str, Any]) -> list[Part]:
         """Ask the topic's stream; one that has gone since it was found is looked for once more."""
@@ -118,11 +117,15 @@ class JetStreamLog:
         return found
 
 
-def _trimmed_to(state: State) -> str | None:
-    """Return the newest number known to be gone: what the stream begins after, or was deleted from its middle."""
+def _trimmed_to(state: State, first: Sequence[Part]) -> str | None:
+    """Return the newest number known to be gone: what the stream begins after, or was deleted from its middle.
+
+    Where the first entry says that it begins a log, numbers before it are none of that log.
+    """
     before = state.first_seq - 1 if state.messages else state.last_seq
     newest = max([before, *(state.deleted or [])])
-    return str(newest) if newest > 0 else None
+    begins = int(_Entries(first)[0].position) if first and _BEGINS_A_LOG in first[0][0] else 0
+    return str(newest) if newest > begins else None
 
 
 class _Entries(Sequence[LogEntry]):

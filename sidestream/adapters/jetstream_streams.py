@@ -4,6 +4,7 @@ One stream per topic: it may then be given back, counted and trimmed by itself, 
 taken for a repetition. Nothing expires, and acknowledging removes nothing.
 """
 
+import time
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
@@ -26,6 +27,8 @@ _AS_A_LOG: Final[dict[str, Any]] = {
 }
 _LARGEST_EVENT: Final = 4 * 1024 * 1024
 _STREAM_NOT_FOUND: Final = 10059
+_NO_FOLDER: Final = 10049
+_FOLDER_SECONDS: Final = 0.05
 
 
 class State(msgspec.Struct, frozen=True):
@@ -151,15 +154,29 @@ class JetStreamStreams:
             made.append(topic)
         return made
 
+    def forget_before(self, name: str, number: int) -> None:
+        """Give up, in one step, everything in a stream that stands before a number; raises LogUnavailable."""
+        found = self._api(f"STREAM.PURGE.{name}", {"seq": number})
+        if found.error is not None:
+            raise LogUnavailable(f"{self._address}: stream {name}: what stands before {number} was not given up: {found.error.description}")
+
     def close(self) -> None:
         """Disconnect."""
         self._requests.close()
 
     def _make(self, topic: str) -> None:
         name = topic.replace(".", "_")  # a stream's name has no dots
-        found = self._api(f"STREAM.CREATE.{name}", {"name": name, "subjects": [topic], **_AS_A_LOG})
+        found = self._create(name, topic)
+        until = time.monotonic() + self._address.answer_seconds
+        # the server is still removing the folder of a stream that was its last one
+        while found.error is not None and found.error.err_code == _NO_FOLDER and time.monotonic() < until:
+            time.sleep(_FOLDER_SECONDS)
+            found = self._create(name, topic)
         if found.error is not None:
             raise ConfigurationError(f"{self._address}: topic {topic}: stream {name} cannot be made: {found.error.description}")
+
+    def _create(self, name: str, topic: str) -> _Found:
+        return self._api(f"STREAM.CREATE.{name}", {"name": name, "subjects": [topic], **_AS_A_LOG})
 
     def _api(self, subject: str, question: Mapping[str, Any]) -> _Found:
         answer = self._requests.ask(subject, msgspec.json.encode(question))

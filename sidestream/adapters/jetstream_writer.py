@@ -6,7 +6,7 @@ number it expects before it instead, so that none is stored behind one that was 
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -17,8 +17,10 @@ from nats.aio.msg import Msg
 
 from sidestream.adapters.jetstream_streams import JetStreamStreams
 from sidestream.adapters.nats_requests import NatsAddress, NatsRequests
+from sidestream.adapters.numbered_positions import BEGINS_A_LOG
 from sidestream.errors import LogUnavailable
 
+_Entry = tuple[bytes, Mapping[str, str]]
 _EXPECTED: Final = "Nats-Expected-Last-Sequence"
 
 
@@ -47,26 +49,40 @@ class JetStreamWriter:
         stream = self._streams.describe(name, topic) if name else None
         if stream is None:
             raise LogUnavailable(f"{self._address}: {topic}: expected a stream that holds it, found none. Make it first.")
+        last = stream.state.last_seq
+        self._write(topic, [(wire, {_EXPECTED: str(last + at)}) for at, wire in enumerate(wires)])
+
+    def add(self, topic: str, wires: Sequence[bytes]) -> None:
+        """Add entries in order; others may add theirs in between. Raises LogUnavailable: some of them may stand there."""
+        self._write(topic, [(wire, {}) for wire in wires])
+
+    def begin(self, topic: str, wire: bytes) -> int:
+        """Add an entry as the first of a log that is written anew; return its number."""
+        (number,) = self._write(topic, [(wire, {BEGINS_A_LOG: "1"})])
+        return number
+
+    def _write(self, topic: str, entries: Sequence[_Entry]) -> list[int]:
+        """Send entries with their headers, wait for every answer, and return the numbers they got."""
         try:
-            self._runner.run(self._append(topic, wires, stream.state.last_seq))
+            return self._runner.run(self._sent(topic, entries))
         except (nats.errors.Error, OSError, TimeoutError) as error:
             raise LogUnavailable(f"{self._address}: {topic}: not written: {error or type(error).__name__}") from error
 
-    async def _append(self, topic: str, wires: Sequence[bytes], last: int) -> None:
+    async def _sent(self, topic: str, entries: Sequence[_Entry]) -> list[int]:
         client = await self._connected()
         answers: list[_Answer] = []
         complete = asyncio.Event()
 
         async def answered(message: Msg) -> None:
             answers.append(_answer_in(message))
-            if answers[-1].error is not None or len(answers) == len(wires):
+            if answers[-1].error is not None or len(answers) == len(entries):
                 complete.set()
 
         inbox = client.new_inbox()
         subscription = await client.subscribe(inbox, cb=answered)
         try:
-            for at, wire in enumerate(wires):
-                await client.publish(topic, wire, reply=inbox, headers={_EXPECTED: str(last + at)})
+            for wire, headers in entries:
+                await client.publish(topic, wire, reply=inbox, headers=dict(headers))
             await asyncio.wait_for(complete.wait(), self._address.answer_seconds)
         finally:
             with contextlib.suppress(nats.errors.Error):
@@ -74,6 +90,7 @@ class JetStreamWriter:
         refused = [answer.error.description for answer in answers if answer.error is not None]
         if refused:
             raise LogUnavailable(f"{self._address}: {topic}: not written: {refused[0]}. Somebody else writes there, or it is full.")
+        return [answer.seq for answer in answers]
 
     async def _connected(self) -> Client:
         if self._client is None or not self._client.is_connected:

@@ -13,7 +13,7 @@ from typing import Any, Final, overload
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from sidestream.adapters.kafka_topics import NO_SUCH_TOPIC, PARTITION_EOF, TIMED_OUT, KafkaAddress, KafkaTopics, address_of
-from sidestream.adapters.numbered_positions import compare, newest_first, number_of
+from sidestream.adapters.numbered_positions import BEGINS_A_LOG, compare, newest_first, number_of
 from sidestream.errors import LogUnavailable
 from sidestream.ports import LogEntry, LogExtent
 
@@ -68,10 +68,11 @@ class KafkaLog:
         identity = self._topics.identity(topic)
         with self._consumer(topic) as consumer:
             low, high = self._ends(consumer, topic)
+            is_whole = not low or self._between(consumer, topic, low, high, 1).begins_a_log
         return LogExtent(
             first=str(low) if low < high else None,
             last=str(high - 1) if low < high else None,
-            trimmed_to=str(low - 1) if low else None,
+            trimmed_to=None if is_whole else str(low - 1),
             length=high - low,
             identity=identity,
         )
@@ -170,6 +171,11 @@ class _Entries(Sequence[LogEntry]):
     def __init__(self, messages: Sequence[Any], wires: Sequence[bytes]) -> None:
         self._messages = messages
         self.wires = wires
+
+    @property
+    def begins_a_log(self) -> bool:
+        """Whether nothing is missing before the first of them although numbers are: the topic was written anew."""
+        return any(name == BEGINS_A_LOG for message in self._messages[:1] for name, _ in message.headers() or ())
 
     @overload
     def __getitem__(self, at: int) -> LogEntry: ...

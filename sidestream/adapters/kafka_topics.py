@@ -142,7 +142,7 @@ class KafkaTopics:
                 f"{self.address}: topic {topic}: expected one partition, found {len(found.partitions)}, which keep no order. "
                 "Make the topic anew with one; a category that must scale has slots, each a topic of its own."
             )
-        config = self._asked(self._admin().describe_configs, ConfigResource(ResourceType.TOPIC, topic), topic)
+        config = self._asked(self.admin().describe_configs, ConfigResource(ResourceType.TOPIC, topic), topic)
         wrong = [f"{name}={config[name].value}" for name in _MUST_BE if config and config[name].value != _AS_A_LOG[name]]
         if wrong:
             raise ConfigurationError(
@@ -154,7 +154,7 @@ class KafkaTopics:
     def examine(self) -> None:
         """Make sure that the brokers answer; raises LogUnavailable."""
         try:
-            self._admin().list_topics(timeout=self.address.answer_seconds)
+            self.admin().list_topics(timeout=self.address.answer_seconds)
         except KafkaException as error:
             raise LogUnavailable(f"{self.address}: {error.args[0].str()}") from error
 
@@ -169,7 +169,7 @@ class KafkaTopics:
         for topic in set(topics) - set(missing):
             self.check(topic)
         wanted = [NewTopic(topic, num_partitions=1, config=dict(_AS_A_LOG)) for topic in missing]
-        made = self._admin().create_topics(wanted, request_timeout=self.address.answer_seconds) if wanted else {}
+        made = self.admin().create_topics(wanted, request_timeout=self.address.answer_seconds) if wanted else {}
         for topic, future in made.items():
             try:
                 future.result()
@@ -183,7 +183,7 @@ class KafkaTopics:
         self._client = None
 
     def _described(self, topic: str) -> Any:
-        return self._asked(lambda topics, **how: self._admin().describe_topics(TopicCollection(topics), **how), topic, topic)
+        return self._asked(lambda topics, **how: self.admin().describe_topics(TopicCollection(topics), **how), topic, topic)
 
     def _asked(self, ask: Callable[..., Mapping[Any, Any]], about: Any, topic: str) -> Any:
         """Return what the brokers say about one thing, nothing where the topic is not there."""
@@ -194,7 +194,8 @@ class KafkaTopics:
                 return None
             raise LogUnavailable(f"{self.address}: describe {topic}: {error.args[0].str()}") from error
 
-    def _admin(self) -> AdminClient:
+    def admin(self) -> AdminClient:
+        """Return the driver's own client, connected when first asked for."""
         if self._client is None:
             self._client = AdminClient(self.address.options)
         return self._client

@@ -51,10 +51,13 @@ class MemoryLog:
             self._entries[topic].clear()
             self._trimmed[topic] = 0
 
-    def rewrite(self, topic: str, wires: Iterable[bytes]) -> None:
+    def rewrite(self, topic: str, wires: Iterable[bytes], keep: Callable[[bytes], bool] = lambda wire: False) -> None:
         """See `sidestream.logs.rewriting.LogRewriter`. Positions begin at 1 again."""
         anew = list(wires)
-        self.flush(topic)
+        with self._lock:
+            anew += [entry.data for entry in self._entries[topic] if keep(entry.data)]
+            self._entries[topic].clear()
+            self._trimmed[topic] = 0
         self.record(topic, anew)
 
     def on_delivery(self, topic: str, bell: Bell) -> None:

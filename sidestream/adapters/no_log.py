@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import NoReturn
 
-from sidestream.errors import LogUnavailable
+from sidestream.errors import NoLogKept
 from sidestream.ports import LogEntry, LogExtent
 
 
 class NoLog:
-    """See `sidestream.ports.EventLog`. Every look at it raises LogUnavailable with the reason."""
+    """See `sidestream.ports.EventLog`. Every look at it raises NoLogKept with the reason."""
 
     def __init__(self, reason: str) -> None:
         self._reason = reason
@@ -33,4 +33,4 @@ class NoLog:
         """Nothing to release."""
 
     def _refuse(self, what: str) -> NoReturn:
-        raise LogUnavailable(f"{what}: {self._reason}")
+        raise NoLogKept(f"{what}: {self._reason}")

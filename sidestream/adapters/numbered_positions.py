@@ -4,9 +4,13 @@ A number may be missing (deleted, another topic's, a marker of the broker), so t
 """
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from sidestream.errors import ForeignPosition
 from sidestream.ports import LogEntry
+
+BEGINS_A_LOG: Final = "Sidestream-Begins-A-Log"
+"""A header of the first entry of a topic that was written anew: while nothing stands before it, nothing is missing before it."""
 
 
 def number_of(position: str) -> int:

@@ -2,10 +2,9 @@
 
 READ COMMITTED; an append first takes `FOR UPDATE` the topic's row, which is the counter, and looks for what is there
 already only after it. So two deliveries of one event take turns, and positions stand in commit order: an identity column
-would let a reader overtake an open transaction. Positions are the numbers 1, 2, 3 … of each topic as text.
+would let a reader overtake an open transaction.
 """
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -14,11 +13,12 @@ import psycopg
 from psycopg import sql
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from sidestream.adapters.inbox_reading import InboxReading, milliseconds
+from sidestream.adapters.numbered_positions import number_of
 from sidestream.adapters.postgres_address import checked
 from sidestream.errors import ConfigurationError, LogUnavailable, SidestreamError, StoreAway
 from sidestream.identifiers import new_id
 from sidestream.logs.inbox import Arrival, fresh
-from sidestream.ports import LogEntry, LogExtent
 
 SCHEMA_VERSION: Final = 1
 _CONNECT_SECONDS: Final = 5.0
@@ -30,14 +30,9 @@ _TABLES: Final = (
     "CREATE TABLE entries (topic integer NOT NULL, position bigint NOT NULL, identity bytea NOT NULL, "
     "recorded_ms bigint NOT NULL, data bytea NOT NULL, PRIMARY KEY (topic, position), UNIQUE (topic, identity))",
 )
-_FROM: Final = "FROM entries e JOIN topics t ON t.id = e.topic WHERE t.topic = %s"
 
 
-def _milliseconds() -> int:
-    return time.time_ns() // 1_000_000
-
-
-class PostgresInbox:
+class PostgresInbox(InboxReading):
     """See `sidestream.logs.inbox.Inbox`. Connects when first asked.
 
     Args:
@@ -47,9 +42,11 @@ class PostgresInbox:
         clock_ms: milliseconds since 1970.
     """
 
-    def __init__(self, url: str, schema: str, *, began_late: bool = False, clock_ms: Callable[[], int] = _milliseconds) -> None:
+    mark = "%s"
+
+    def __init__(self, url: str, schema: str, *, began_late: bool = False, clock_ms: Callable[[], int] = milliseconds) -> None:
+        super().__init__(began_late=began_late)
         self._schema = schema
-        self._began_late = began_late
         self._clock_ms = clock_ms
         self._identity = ""
         options = {"options": f"-c idle_in_transaction_session_timeout={_IDLE_IN_TRANSACTION}", "connect_timeout": 5}
@@ -72,48 +69,24 @@ class PostgresInbox:
         """See `sidestream.logs.inbox.Inbox`."""
         with self._transaction(StoreAway) as connection:
             number, last = _counter(connection, topic)
-            cut = min(_place(upto), last)
+            cut = min(number_of(upto), last)
             connection.execute("DELETE FROM entries WHERE topic = %s AND position <= %s", (number, cut))
             connection.execute("UPDATE topics SET trimmed = greatest(trimmed, %s) WHERE id = %s", (cut, number))
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def read(self, topic: str, start: str | None, limit: int) -> Sequence[LogEntry]:
-        """See `sidestream.ports.EventLog`."""
-        return self._entries("AND e.position >= %s ORDER BY e.position LIMIT %s", (topic, _place(start or "0"), limit))
+    @property
+    def identity(self) -> str:
+        """See `InboxReading`."""
+        return self._identity
 
-    def read_back(self, topic: str, before: str | None, limit: int) -> Sequence[LogEntry]:
-        """See `sidestream.ports.EventLog`."""
-        end = 2**63 - 1 if before is None else _place(before)
-        return self._entries("AND e.position < %s ORDER BY e.position DESC LIMIT %s", (topic, end, limit))
-
-    def extent(self, topic: str) -> LogExtent:
-        """See `sidestream.ports.EventLog`."""
+    def _rows(self, statement: str, values: tuple[Any, ...]) -> Sequence[tuple[Any, ...]]:
         with self._transaction(LogUnavailable) as connection:
-            found = connection.execute("SELECT last, trimmed FROM topics WHERE topic = %s", (topic,)).fetchone()
-        last, trimmed = found or (0, 0)
-        return LogExtent(
-            first=str(trimmed + 1) if last > trimmed else None,
-            last=str(last) if last > trimmed else None,
-            trimmed_to=str(trimmed) if trimmed else None,
-            length=last - trimmed,
-            identity=self._identity,
-            began_late=self._began_late,
-        )
-
-    def compare(self, left: str, right: str) -> int:
-        """See `sidestream.ports.EventLog`."""
-        return _place(left) - _place(right)
+            return connection.execute(statement.encode(), values, binary=True).fetchall()
 
     def close(self) -> None:
         """See `sidestream.ports.EventLog`."""
         self._pool.close()
-
-    def _entries(self, where: str, values: tuple[Any, ...]) -> list[LogEntry]:
-        statement = f"SELECT e.position, e.data, e.recorded_ms {_FROM} {where}"
-        with self._transaction(LogUnavailable) as connection:
-            rows = connection.execute(statement.encode(), values, binary=True).fetchall()
-        return [LogEntry(str(position), data, recorded_ms) for position, data, recorded_ms in rows]
 
     @contextmanager
     def _transaction(self, away: type[SidestreamError]) -> Iterator[psycopg.Connection[Any]]:
@@ -152,12 +125,6 @@ def _insert(connection: psycopg.Connection[Any], topic: int, begin: int, recorde
     )
     identities, wires = [arrival.identity for arrival in new], [arrival.wire for arrival in new]
     connection.execute(statement, (topic, begin, recorded_ms, identities, wires))
-
-
-def _place(position: str) -> int:
-    if not (position.isascii() and position.isdecimal()):
-        raise LogUnavailable(f"expected a position like 4711, found {position!r}. It is of another kind of log.")
-    return int(position)
 
 
 # ── the schema ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -4,9 +4,9 @@ Entries get new ids, so that a checkpoint of the old stream is not taken for one
 the renaming; the sidecar makes them again. Not for Redis Cluster, where two keys may lie on two servers.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final
 
 import redis
@@ -15,6 +15,8 @@ from sidestream.adapters.redis_log import RedisAddress, connection_options
 from sidestream.errors import LogUnavailable
 
 _BULK: Final = 500
+_BEGINNING: Final = "0-0"
+"""Before every entry."""
 _TAKE_PLACE: Final = """
 local added = redis.call('XRANGE', KEYS[1], '(' .. ARGV[1], '+', 'COUNT', ARGV[2] + 1)
 if #added > tonumber(ARGV[2]) then return 0 end
@@ -33,14 +35,15 @@ class RedisRewriter:
         self._server: Any = redis.Redis(connection_pool=redis.ConnectionPool(**connection_options(address)))
         self._take_place = self._server.register_script(_TAKE_PLACE)
 
-    def rewrite(self, topic: str, wires: Iterable[bytes]) -> None:
+    def rewrite(self, topic: str, wires: Iterable[bytes], keep: Callable[[bytes], bool]) -> None:
         """See `sidestream.logs.rewriting.LogRewriter`."""
         beside = f"{topic}:anew"
         with self._translated(topic):
             copied_to = self._end(topic)
             self._server.delete(beside)
             try:
-                self._add(beside, wires, _after(copied_to))
+                others = filter(keep, self._between(topic, _BEGINNING, copied_to))
+                self._add(beside, chain(wires, others), _after(copied_to))
                 while not self._take_place(keys=[topic, beside], args=[copied_to, _BULK]):
                     end = self._end(topic)
                     self._add(beside, self._between(topic, copied_to, end))
@@ -55,7 +58,7 @@ class RedisRewriter:
 
     def _end(self, topic: str) -> str:
         newest = self._server.xrevrange(topic, count=1)
-        return str(newest[0][0].decode()) if newest else "0-0"
+        return str(newest[0][0].decode()) if newest else _BEGINNING
 
     def _between(self, topic: str, after: str, end: str) -> Iterator[bytes]:
         """Yield what was added after one entry up to another."""

@@ -35,6 +35,10 @@ class Servers(Protocol):
         """Return the server that holds it now."""
         ...
 
+    def masters(self) -> Sequence[Place]:
+        """Return every server that holds topics now."""
+        ...
+
     def forget(self) -> None:
         """Look it up anew the next time."""
         ...
@@ -55,6 +59,10 @@ class SentinelServers:
             host, port = self._sentinel.discover_master(self._master)  # type: ignore[no-untyped-call]
             self._found, self._until = (str(host), int(port)), time.monotonic() + _MASTER_SECONDS
         return self._found
+
+    def masters(self) -> Sequence[Place]:
+        """See `Servers`."""
+        return [self.holding("")]
 
     def forget(self) -> None:
         """See `Servers`."""
@@ -78,6 +86,11 @@ class ClusterServers:
                 return place
         self.forget()
         raise redis.RedisError(f"no node of the cluster holds slot {slot} of {topic}")
+
+    def masters(self) -> Sequence[Place]:
+        """See `Servers`."""
+        self._slots = self._slots or self._ask()
+        return sorted({place for _, _, place in self._slots})
 
     def forget(self) -> None:
         """See `Servers`."""

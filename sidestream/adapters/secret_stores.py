@@ -25,13 +25,14 @@ class Secrets(msgspec.Struct, frozen=True):
     by_name: Mapping[str, Mapping[str, str]] | None = None
 
     @classmethod
-    def of(cls, kind: str, metadata: Mapping[str, str], store: str) -> "Secrets":
+    def of(cls, kind: str, metadata: Mapping[str, str], store: str, base: Path = Path()) -> "Secrets":
         """Open a store.
 
         Args:
             kind: the component's type.
             metadata: its metadata, names in lower case.
             store: what to call it in errors.
+            base: where the relative path of a file begins.
 
         Raises:
             ConfigurationError: its type cannot be read here, or its file is missing or malformed.
@@ -39,7 +40,7 @@ class Secrets(msgspec.Struct, frozen=True):
         if kind == "secretstores.local.env":
             return cls(store, prefix=metadata.get("prefix", ""))
         if kind == "secretstores.local.file":
-            return cls(store, by_name=_read(metadata, store))
+            return cls(store, by_name=_read(metadata, store, base))
         raise ConfigurationError(f"{store}: expected secretstores.local.file or secretstores.local.env, found {kind}.")
 
     def value(self, name: str, key: str, where: str) -> str:
@@ -65,10 +66,10 @@ def environment_value(name: str, where: str) -> str:
     return os.environ[name]
 
 
-def _read(metadata: Mapping[str, str], store: str) -> Mapping[str, Mapping[str, str]]:
-    path = Path(metadata.get("secretsfile", ""))
-    if path == Path():
+def _read(metadata: Mapping[str, str], store: str, base: Path) -> Mapping[str, Mapping[str, str]]:
+    if not metadata.get("secretsfile"):
         raise ConfigurationError(f"{store}: expected secretsFile. Add it.")
+    path = base / metadata["secretsfile"]
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -2,8 +2,6 @@
 
 An append is one `BEGIN IMMEDIATE` transaction: the topic's row is the locked counter, so that positions stand in commit
 order. It is on the disk when `append` returns (WAL, `synchronous=FULL`): the sidecar's SUCCESS lets the broker forget.
-Positions are the numbers 1, 2, 3 … of each topic as text; they are removed from the front only, so that the topic's row
-knows the whole extent.
 """
 
 import sqlite3
@@ -14,10 +12,11 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
+from sidestream.adapters.inbox_reading import InboxReading, milliseconds
+from sidestream.adapters.numbered_positions import number_of
 from sidestream.errors import ConfigurationError, LogUnavailable, SidestreamError, StoreAway
 from sidestream.identifiers import new_id
 from sidestream.logs.inbox import Arrival, fresh
-from sidestream.ports import LogEntry, LogExtent
 
 APPLICATION_ID: Final = 0x53444958
 """`SDIX` in the file's header: this is an inbox log of Sidestream."""
@@ -33,14 +32,9 @@ _SCHEMA: Final = (
     "CREATE UNIQUE INDEX entry_by_position ON entries (topic, position)",
     "CREATE UNIQUE INDEX entry_by_identity ON entries (topic, identity)",
 )
-_FROM: Final = "FROM entries e JOIN topics t ON t.id = e.topic WHERE t.topic = ?"
 
 
-def _milliseconds() -> int:
-    return time.time_ns() // 1_000_000
-
-
-class SqliteInbox:
+class SqliteInbox(InboxReading):
     """See `sidestream.logs.inbox.Inbox`.
 
     Args:
@@ -53,9 +47,11 @@ class SqliteInbox:
         LogUnavailable: it cannot be opened now.
     """
 
-    def __init__(self, path: Path, *, began_late: bool = False, clock_ms: Callable[[], int] = _milliseconds) -> None:
+    mark = "?"
+
+    def __init__(self, path: Path, *, began_late: bool = False, clock_ms: Callable[[], int] = milliseconds) -> None:
+        super().__init__(began_late=began_late)
         self._path = path
-        self._began_late = began_late
         self._clock_ms = clock_ms
         self._write_lock = threading.Lock()
         self._read_lock = threading.Lock()
@@ -100,49 +96,26 @@ class SqliteInbox:
         """See `sidestream.logs.inbox.Inbox`."""
         with self._write_lock, self._translated(StoreAway), _transaction(self._writer):
             number, last = self._counter(topic)
-            cut = min(_place(upto), last)
+            cut = min(number_of(upto), last)
             self._writer.execute("DELETE FROM entries WHERE topic = ? AND position <= ?", (number, cut))
             self._writer.execute("UPDATE topics SET trimmed = max(trimmed, ?) WHERE id = ?", (cut, number))
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def read(self, topic: str, start: str | None, limit: int) -> Sequence[LogEntry]:
-        """See `sidestream.ports.EventLog`."""
-        return self._entries("AND e.position >= ? ORDER BY e.position LIMIT ?", (topic, _place(start or "0"), limit))
+    @property
+    def identity(self) -> str:
+        """See `InboxReading`."""
+        return self._identity
 
-    def read_back(self, topic: str, before: str | None, limit: int) -> Sequence[LogEntry]:
-        """See `sidestream.ports.EventLog`."""
-        end = 2**63 - 1 if before is None else _place(before)
-        return self._entries("AND e.position < ? ORDER BY e.position DESC LIMIT ?", (topic, end, limit))
-
-    def extent(self, topic: str) -> LogExtent:
-        """See `sidestream.ports.EventLog`."""
+    def _rows(self, statement: str, values: tuple[Any, ...]) -> Sequence[tuple[Any, ...]]:
         with self._read_lock, self._translated(LogUnavailable):
-            found = self._reader.execute("SELECT last, trimmed FROM topics WHERE topic = ?", (topic,)).fetchone()
-        last, trimmed = found or (0, 0)
-        return LogExtent(
-            first=str(trimmed + 1) if last > trimmed else None,
-            last=str(last) if last > trimmed else None,
-            trimmed_to=str(trimmed) if trimmed else None,
-            length=last - trimmed,
-            identity=self._identity,
-            began_late=self._began_late,
-        )
-
-    def compare(self, left: str, right: str) -> int:
-        """See `sidestream.ports.EventLog`."""
-        return _place(left) - _place(right)
+            return self._reader.execute(statement, values).fetchall()
 
     def close(self) -> None:
         """See `sidestream.ports.EventLog`."""
         with self._write_lock, self._read_lock:
             self._reader.close()
             self._writer.close()
-
-    def _entries(self, where: str, values: tuple[Any, ...]) -> list[LogEntry]:
-        with self._read_lock, self._translated(LogUnavailable):
-            rows = self._reader.execute(f"SELECT e.position, e.data, e.recorded_ms {_FROM} {where}", values).fetchall()
-        return [LogEntry(str(position), data, recorded_ms) for position, data, recorded_ms in rows]
 
     @contextmanager
     def _translated(self, away: type[SidestreamError]) -> Iterator[None]:
@@ -153,12 +126,6 @@ class SqliteInbox:
             if getattr(error, "sqlite_errorname", "") == "SQLITE_NOTADB":
                 raise ConfigurationError(f"{self._path}: expected an inbox log, found a file that is no SQLite database.") from error
             raise away(f"inbox log {self._path}: {error}. Nothing was changed; check the disk and the file.") from error
-
-
-def _place(position: str) -> int:
-    if not (position.isascii() and position.isdecimal()):
-        raise LogUnavailable(f"expected a position like 4711, found {position!r}. It is of another kind of log.")
-    return int(position)
 
 
 # ── the file ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -16,6 +16,7 @@ BEHIND: Final = "behind"
 WAITING: Final = "waiting"
 NUMBER_REUSED: Final = "number-reused"
 VERSION_REUSED: Final = "version-reused"
+VERSION_GIVEN_UP: Final = "version-given-up"
 
 
 class SomebodyFaster(Exception):

@@ -1,4 +1,4 @@
-"""What an operator decides about a dead letter: use another event instead, or skip it.
+"""What an operator decides about a dead letter: use another event instead, or skip it; and about a version that never came.
 
 Kept beside the generations, never inside one, so that every generation meets the same: the live one at its next sweep,
 a rebuild when it comes to the event. Records are only added; of several about one event the last is in force.
@@ -6,23 +6,25 @@ a rebuild when it comes to the event. Records are only added; of several about o
 event    an event, by source and id
 entry    an entry of the log that cannot be read, by topic and position, as long as it holds the bytes that were seen
 repeat   an event under a number or a version that was given before, by source and id: it can only be skipped
+version  versions of a stream that never came, by topic and `stream@3-5`: they can only be given up
 
 Pure but for the place it is given; time and names are arguments.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Literal
 
 import msgspec
 
+from sidestream.applying.versions import Versions
 from sidestream.errors import InvalidEvent, UnreadableEvent
 from sidestream.event import MAX_EVENT_BYTES, Envelope, decode_event
 from sidestream.ports import Condition, Generation, Query
 from sidestream.projection import Table
 
-About = Literal["event", "entry", "repeat"]
-Kind = Literal["edit", "skip", "undo"]
+About = Literal["event", "entry", "repeat", "version"]
+Kind = Literal["edit", "skip", "give-up", "undo"]
 Subject = tuple[str, str, str]
 """What a correction is about: `about`, `origin`, `name`."""
 
@@ -36,8 +38,9 @@ class Correction(msgspec.Struct, frozen=True):
 
     Attributes:
         number: 1, 2, 3 … in order of recording; 0 before it is recorded.
-        about, origin, name: what it is about: source and id, or topic and position.
-        kind: `edit` uses `wire` instead, `skip` counts the event and does nothing, `undo` takes the one before back.
+        about, origin, name: what it is about: source and id, topic and position, or topic and versions.
+        kind: `edit` uses `wire` instead, `skip` counts the event and does nothing, `give-up` waits for versions no more,
+            `undo` takes the one before back.
         wire: the whole event to use instead; empty unless it is an edit.
         original: the bytes that the log holds.
         who, why, at: of the person who decided.
@@ -103,6 +106,32 @@ class Corrections:
         self._place.close()
 
 
+class GivenUp:
+    """The versions that are given up: no stream waits for them, and whatever brings one later is not applied."""
+
+    def __init__(self, decisions: Iterable[Correction] = ()) -> None:
+        self._found: dict[tuple[str, str], list[tuple[Versions, Correction]]] = {}
+        for each in decisions:
+            versions = Versions.parse(each.name)
+            self._found.setdefault((each.origin, versions.stream), []).append((versions, each))
+        for found in self._found.values():
+            found.sort(key=lambda pair: pair[0].first)
+
+    def any_of(self, topic: str, stream: str) -> bool:
+        """Return whether any version of a stream is given up."""
+        return (topic, stream) in self._found
+
+    def find(self, topic: str, stream: str, version: int) -> Correction | None:
+        """Return the decision by which a version is given up, if it is."""
+        return next((decided for versions, decided in self._found.get((topic, stream), ()) if version in versions), None)
+
+    def next_wanted(self, topic: str, stream: str, version: int) -> int:
+        """Return the first version from this one on that is not given up."""
+        for versions, _ in self._found.get((topic, stream), ()):  # in order of their first version
+            version = versions.last + 1 if version in versions else version
+        return version
+
+
 class InForce:
     """The decisions in force, in memory. Read from any thread; refreshed by one at a time.
 
@@ -116,6 +145,7 @@ class InForce:
     def __init__(self, corrections: Corrections | None = None) -> None:
         self._corrections = corrections
         self._found: Mapping[Subject, Correction] = MappingProxyType({})
+        self.given_up = GivenUp()
         self.latest = 0
         self.refresh()
 
@@ -130,11 +160,20 @@ class InForce:
         Raises:
             StoreAway: what was known stays in force.
         """
-        news = self._corrections.after(self.latest) if self._corrections else ()
+        self._take(self._corrections.after(self.latest) if self._corrections else ())
+        return self.latest
+
+    def _take(self, news: Sequence[Correction]) -> None:
         if news:
             self._found = {**self._found, **{each.subject: each for each in news}}
+            self.given_up = GivenUp(each for each in self._found.values() if each.kind == "give-up")
             self.latest = news[-1].number
-        return self.latest
+
+    def only(self, wanted: Callable[[Correction], bool]) -> "InForce":
+        """Return those that are wanted, as they are now: what is recorded later does not come to them."""
+        found = InForce()
+        found._take([each for each in tuple(self._found.values()) if wanted(each)])
+        return found
 
     def since(self, number: int) -> list[Correction]:
         """Return what is in force and was recorded after a number."""
@@ -144,6 +183,10 @@ class InForce:
         """Return the decision about this event, if there is one."""
         found = self._found.get(subject)
         return None if found is None or found.kind == "undo" else found
+
+    def concerns(self, topic: str, envelope: Envelope) -> bool:
+        """Return whether anything was decided about an event, or about versions of its stream."""
+        return self.find(("event", envelope.source, envelope.id)) is not None or self.given_up.any_of(topic, envelope.stream)
 
     def __len__(self) -> int:
         return len(self._found)

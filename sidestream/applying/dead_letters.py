@@ -4,15 +4,18 @@ A decision (`corrections.py`) is recorded beside the generations; `drain` lets a
 always drained in order, until an event of it cannot be applied.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
 from sidestream.applying.applied import PARKED_EVENTS, PARKED_STREAMS, ParkedEvent, ParkedStream
 from sidestream.applying.corrections import About, Correction, Kind, Subject, readable
-from sidestream.applying.rules import NUMBER_REUSED, VERSION_REUSED, Applier, Remembered, Rule
+from sidestream.applying.parking import FOR_GOOD
+from sidestream.applying.rules import BEHIND, WAITING, Applier, Remembered, Rule
+from sidestream.applying.versions import Versions
 from sidestream.errors import InvalidEvent, RefusedByStore
-from sidestream.ports import Condition, Generation, Query
+from sidestream.ports import Condition, Generation, Query, Reader
 
 _ALL = 1_000_000
 
@@ -29,7 +32,8 @@ class Letter(msgspec.Struct, frozen=True):
     """What a decision can be about: a parked event, or what an earlier decision was about.
 
     Attributes:
-        about, origin, name: an event by source and id, an entry by topic and position (see `corrections.py`).
+        about, origin, name: an event by source and id, an entry by topic and position, versions by topic and stream
+            (see `corrections.py`).
         original: the bytes that the log holds.
         reason: why it is parked.
     """
@@ -49,12 +53,14 @@ class Letter(msgspec.Struct, frozen=True):
         """Return a decision about it, to be recorded.
 
         Raises:
-            InvalidEvent: nobody said who or why, or what came twice is edited.
+            InvalidEvent: nobody said who or why, or it is nothing that can be decided about this.
         """
         if not who.strip() or not why.strip():
             raise InvalidEvent(f"{kind} of {self.name}: expected who and why, found nothing. Say both: they are kept for ever.")
         if kind == "edit" and self.about == "repeat":
             raise InvalidEvent(f"{self.name}: {self.reason}: another event has its number or version. Only a skip is possible.")
+        if kind in ("edit", "skip") and self.about == "version":
+            raise InvalidEvent(f"{self.name}: expected an event, found versions that never came. Give them up, or take that back.")
         return Correction(0, self.about, self.origin, self.name, kind, wire, self.original, who, why, at)
 
 
@@ -87,7 +93,7 @@ def letters_about(generation: Generation, name: str) -> Sequence[Letter]:
 
 def letter_of(event: ParkedEvent) -> Letter:
     """Return what a decision about a parked event is about."""
-    if event.reason in (NUMBER_REUSED, VERSION_REUSED):
+    if event.reason in FOR_GOOD:
         return Letter("repeat", event.source, event.event_id, event.wire, event.reason)
     envelope = readable(event.wire)
     if envelope is None:
@@ -97,7 +103,40 @@ def letter_of(event: ParkedEvent) -> Letter:
 
 def _found(generation: Generation, *where: Condition) -> Sequence[ParkedEvent]:
     with generation.snapshot() as reader:
-        return reader.select(PARKED_EVENTS, Query(where=where, order_by=PARKED_EVENTS.key, limit=_ALL))
+        return _parked_where(reader, *where)
+
+
+def _parked_where(reader: Reader, *where: Condition) -> Sequence[ParkedEvent]:
+    return reader.select(PARKED_EVENTS, Query(where=where, order_by=PARKED_EVENTS.key, limit=_ALL))
+
+
+def _parked_for(reader: Reader, correction: Correction) -> Sequence[ParkedEvent]:
+    """Return the parked events that a decision about an event or an entry is about."""
+    names = ("topic", "position") if correction.about == "entry" else ("source", "event_id")
+    values = (correction.origin, correction.name)
+    return _parked_where(reader, *(Condition(name, "=", value) for name, value in zip(names, values, strict=True)))
+
+
+def has_met(reader: Reader, correction: Correction) -> bool:
+    """Return whether a generation has met a decision, as far as it makes a difference: what it is about does not wait for it.
+
+    An edited event that failed again is parked like one that nobody has looked at: it makes none, and is said to wait.
+    """
+    if correction.about == "version":
+        return not _waits_for(reader, correction.origin, Versions.parse(correction.name))
+    parked = _parked_for(reader, correction)
+    return not any(not event.source for event in parked) if correction.about == "entry" else not parked
+
+
+def _waits_for(reader: Reader, topic: str, versions: Versions) -> bool:
+    """Whoever gives versions up lets the stream stand still first: nothing of it has been tried then."""
+    key = (topic, versions.stream)
+    parked = reader.read(PARKED_STREAMS, [key]).get(key)
+    if parked is None or parked.waiting_for:
+        return parked is not None and parked.waiting_for in versions
+    of_stream = [Condition("topic", "=", topic), Condition("stream", "=", versions.stream)]
+    untried = sum(reader.count(PARKED_EVENTS, [*of_stream, Condition("reason", "=", reason)]) for reason in (WAITING, BEHIND))
+    return untried == reader.count(PARKED_EVENTS, of_stream)
 
 
 # ── trying again ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -105,15 +144,22 @@ def _found(generation: Generation, *where: Condition) -> Sequence[ParkedEvent]:
 
 def drain(rule: Rule, generation: Generation, now: Callable[[], str], corrections: Iterable[Correction]) -> Retried:
     """Let a generation meet decisions: try the parked streams that they are about. What is not parked is left alone."""
-    only = {stream for correction in corrections for stream in _streams_of(generation, correction)}
+    with generation.snapshot() as reader:
+        only = {stream for correction in corrections for stream in _streams_of(reader, correction)}
     return retry(rule, generation, now, only=only) if only else Retried(0, 0, 0)
 
 
-def _streams_of(generation: Generation, correction: Correction) -> set[tuple[str, str]]:
-    names = ("topic", "position") if correction.about == "entry" else ("source", "event_id")
-    values = (correction.origin, correction.name)
-    found = _found(generation, *(Condition(name, "=", value) for name, value in zip(names, values, strict=True)))
-    return {(event.topic, event.stream) for event in found}
+def _streams_of(reader: Reader, correction: Correction) -> set[tuple[str, str]]:
+    if correction.about == "version":
+        return _streams_waiting(reader, correction.origin, Versions.parse(correction.name).stream)
+    return {(event.topic, event.stream) for event in _parked_for(reader, correction)}
+
+
+def _streams_waiting(reader: Reader, topic: str, stream: str) -> set[tuple[str, str]]:
+    """Return a stream, and the names under which events of it are parked that came too late for it."""
+    apart = re.compile(rf"version \d+ of {re.escape(stream)} as .*", re.DOTALL)
+    found = reader.select(PARKED_STREAMS, Query(where=(Condition("topic", "=", topic),), order_by=PARKED_STREAMS.key, limit=_ALL))
+    return {(topic, parked.stream) for parked in found if parked.stream == stream or apart.fullmatch(parked.stream)}
 
 
 def retry(

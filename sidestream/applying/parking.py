@@ -10,12 +10,12 @@ from typing import Final
 import msgspec
 
 from sidestream.applying.applied import PARKED_EVENTS, PARKED_STREAMS, STREAM_VERSIONS, ParkedEvent, ParkedStream
-from sidestream.applying.batch import BEHIND, NUMBER_REUSED, VERSION_REUSED, WAITING, Reason
+from sidestream.applying.batch import BEHIND, NUMBER_REUSED, VERSION_GIVEN_UP, VERSION_REUSED, WAITING, Reason
 from sidestream.applying.decoding import Decoded
 from sidestream.applying.remembered import Work
 from sidestream.errors import RefusedByStore
 
-FOR_GOOD: Final = frozenset({NUMBER_REUSED, VERSION_REUSED})
+FOR_GOOD: Final = frozenset({NUMBER_REUSED, VERSION_REUSED, VERSION_GIVEN_UP})
 """Reasons that no retry can change; the way out is to skip."""
 _DETAIL_LENGTH: Final = 2000
 
@@ -101,11 +101,59 @@ class Parking:
         first = waiting[0]
         if not first.streamversion or not self._work.rule.projection.ordered or first.reason in FOR_GOOD:
             return first, 0
-        last = self._rows.get(STREAM_VERSIONS, (parked.topic, parked.stream))
-        if last is None and not parked.waiting_for:
+        if not parked.waiting_for and self._rows.get(STREAM_VERSIONS, (parked.topic, parked.stream)) is None:
             return first, 0
-        expected = last.version + 1 if last else 1
+        expected = self.successor(parked.topic, parked.stream)
         return next((event for event in waiting if event.streamversion == expected), None), expected
+
+    # ── versions ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def successor(self, topic: str, stream: str) -> int:
+        """Return the version that comes next in a stream: after the last one applied, what was given up left out."""
+        last = self._rows.get(STREAM_VERSIONS, (topic, stream))
+        return self._work.rule.corrections.given_up.next_wanted(topic, stream, last.version + 1 if last else 1)
+
+    def why_passed(self, topic: str, stream: str, version: int) -> Reason | None:
+        """Return why no event can be applied as this version any more, None where one can be."""
+        given_up = self._work.rule.corrections.given_up.find(topic, stream, version)
+        if given_up is not None:
+            decided = f"given up by {given_up.who} at {given_up.at}: {given_up.why}"
+            return Reason(VERSION_GIVEN_UP, f"version {version} of {stream} was {decided}; it came after all, and is not applied")
+        last = self._rows.get(STREAM_VERSIONS, (topic, stream))
+        if last is None or version > last.version:
+            return None
+        detail = f"version {version} of {stream}: expected version {last.version + 1}; this one came before, under another number"
+        return Reason(VERSION_REUSED, detail)
+
+    def set_aside(self, parked: ParkedStream, waiting: Sequence[ParkedEvent]) -> list[ParkedEvent]:
+        """Park those events of a stream apart that can never be applied in it, or skip them as was decided; return the others."""
+        left = []
+        for event in waiting:
+            reason = self._why_apart(parked, event)
+            if reason is None:
+                left.append(event)
+            elif self._work.rule.skips_repeat(event.source, event.event_id):
+                self.release(event)
+            else:
+                self._move(event, reason)
+        return left
+
+    def _why_apart(self, parked: ParkedStream, event: ParkedEvent) -> Reason | None:
+        if not event.streamversion or not self._work.rule.projection.ordered or event.reason in FOR_GOOD:
+            return None
+        return self.why_passed(parked.topic, parked.stream, event.streamversion)
+
+    def _move(self, event: ParkedEvent, reason: Reason) -> None:
+        name = name_apart(event.stream, event.streamversion, event.event_id)
+        stream = self._work.parked.get((event.topic, name)) or ParkedStream(event.topic, name, 0, 1, 1)
+        self._rows.delete(PARKED_EVENTS, (event.topic, event.stream, event.ordinal))
+        self.tried(msgspec.structs.replace(event, stream=name, ordinal=stream.next), reason.code, reason.detail)
+        self.keep(msgspec.structs.replace(stream, next=stream.next + 1))
+
+
+def name_apart(stream: str, version: int, event_id: str) -> str:
+    """Return what an event is parked under that can never be applied in its stream: there it holds up nobody."""
+    return f"version {version} of {stream} as {event_id}"
 
 
 def _printable(text: str) -> str:

@@ -6,6 +6,7 @@
         corrected by an operator    → the edited event instead, or skipped
         unreadable                  → dead letter of its own
         number counted already      → duplicate (under another id: dead letter `number-reused`)
+        its version is passed       → dead letter `version-reused`, or `version-given-up` by an operator
         its stream is parked        → behind it
         not the stream's successor  → parked, waiting for the version between
         the rule raises             → parked with the reason
@@ -26,6 +27,7 @@ from sidestream.applying.applied import STREAM_VERSIONS, ParkedEvent, ParkedStre
 from sidestream.applying.batch import (
     BEHIND,
     NUMBER_REUSED,
+    VERSION_GIVEN_UP,
     VERSION_REUSED,
     WAITING,
     Batch,
@@ -35,7 +37,7 @@ from sidestream.applying.batch import (
     Stretch,
 )
 from sidestream.applying.decoding import FAILED, UNREADABLE, Decoded, Rule
-from sidestream.applying.parking import FOR_GOOD, Parking
+from sidestream.applying.parking import FOR_GOOD, Parking, name_apart
 from sidestream.applying.remembered import Remembered, Work
 from sidestream.applying.runs import Runs
 from sidestream.errors import RefusedByStore
@@ -47,6 +49,7 @@ __all__ = [
     "FAILED",
     "NUMBER_REUSED",
     "UNREADABLE",
+    "VERSION_GIVEN_UP",
     "VERSION_REUSED",
     "WAITING",
     "Applier",
@@ -139,8 +142,8 @@ class Applier:
         stream = self._work.stream_of(envelope)
         parked = self._work.parked.get((topic, stream))
         version = envelope.streamversion or 0
-        if expected and version < expected:
-            self._take_reused(topic, decoded, envelope, expected)
+        if passed := self._why_passed(topic, envelope):
+            self._take_passed(topic, decoded, envelope, passed)
         elif parked is not None and not (parked.waiting_for and parked.waiting_for == version):
             self._parking.park(topic, stream, decoded, Reason(BEHIND, "an earlier event of its stream is parked", parked.waiting_for))
         elif expected and version > expected:
@@ -151,22 +154,24 @@ class Applier:
         elif parked is not None:
             self._drain(topic, parked, self._drains)
 
-    def _take_reused(self, topic: str, decoded: Decoded, envelope: Envelope, expected: int) -> None:
+    def _why_passed(self, topic: str, envelope: Envelope) -> Reason | None:
+        if not envelope.streamversion or not self._rule.projection.ordered:
+            return None
+        return self._parking.why_passed(topic, envelope.stream, envelope.streamversion)
+
+    def _take_passed(self, topic: str, decoded: Decoded, envelope: Envelope, reason: Reason) -> None:
         if decoded.skip or self._rule.skips_repeat(envelope.source, envelope.id):
             self._work.outcome.unhandled += 1
             return
-        version = f"version {envelope.streamversion} of {envelope.stream}"
-        detail = f"{version}: expected version {expected}; this one came before, under another number"
-        self._parking.park(topic, f"{version} as {envelope.id}", decoded, Reason(VERSION_REUSED, detail))
+        self._parking.park(topic, name_apart(envelope.stream, envelope.streamversion or 0, envelope.id), decoded, reason)
 
     def _expected_version(self, topic: str, envelope: Envelope, *, began_late: bool) -> int:
         """Return the version that must come next, 0 where order does not matter or history began late."""
         if not envelope.streamversion or not self._rule.projection.ordered:
             return 0
-        last = self._rows.get(STREAM_VERSIONS, (topic, envelope.stream))
-        if last is None:
-            return 0 if began_late else 1
-        return last.version + 1
+        if began_late and self._rows.get(STREAM_VERSIONS, (topic, envelope.stream)) is None:
+            return 0
+        return self._parking.successor(topic, envelope.stream)
 
     def _evolve(self, topic: str, decoded: Decoded) -> str:
         """Apply the rule; return why it could not be, or nothing. What a raising rule wrote is undone."""
@@ -209,43 +214,59 @@ class Applier:
         self._parking.refuse(topic, stream, refusal)
 
     def _drain(self, topic: str, parked: ParkedStream, most: int) -> None:
-        """Apply parked events of a stream, each when it is its turn, until one cannot be."""
-        waiting = self._parking.events_of(parked)
-        last = len(waiting) - most
+        """Apply at most so many parked events of a stream, each when it is its turn, until one cannot be."""
+        waiting, applied = self._parking.set_aside(parked, self._parking.events_of(parked)), 0
         while waiting:
-            if len(waiting) == last:
+            if applied == most:
                 self._parking.stand_still(parked)
                 return
             event, missing = self._parking.next_of(parked, waiting)
             if event is None:
+                waiting, before = self._parking.set_aside(parked, waiting), len(waiting)
+                if len(waiting) < before:
+                    continue
                 self._parking.keep(msgspec.structs.replace(parked, waiting_for=missing))
                 return
             if not self._release(topic, event):
                 self._parking.stand_still(parked)
                 return
             waiting.remove(event)
+            applied += 1
         self._parking.free(parked)
 
     def _release(self, topic: str, event: ParkedEvent) -> bool:
         """Apply one parked event, or note why it still cannot be; a duplicate of what was applied meanwhile is dropped."""
         decoded = self._rule.corrected(topic, self._rule.decode(LogEntry(event.position, event.wire, 0)))
-        if problem := self._try(topic, event, decoded):
-            code = event.reason if event.reason in FOR_GOOD else decoded.code or FAILED
-            self._parking.tried(event, code, problem)
+        if reason := self._try(topic, event, decoded):
+            self._parking.tried(event, reason.code, reason.detail)
             return False
         self._parking.release(event)
         return True
 
-    def _try(self, topic: str, event: ParkedEvent, decoded: Decoded) -> str:
+    def _try(self, topic: str, event: ParkedEvent, decoded: Decoded) -> Reason | None:
         """Apply a parked event, or pass over it as was decided; return why it cannot be, or nothing."""
         if event.reason in FOR_GOOD:
-            return "" if self._rule.skips_repeat(event.source, event.event_id) else event.detail
+            return self._try_apart(topic, event, decoded)
         if decoded.envelope is None:
-            return "" if decoded.skip else decoded.problem
+            return None if decoded.skip else Reason(decoded.code or FAILED, decoded.problem)
         if not event.source:  # it could not be read when it came, so it was not counted yet
             self._take_late(topic, decoded)
-            return ""
-        return self._evolve(topic, decoded)
+            return None
+        problem = self._evolve(topic, decoded)
+        return Reason(decoded.code or FAILED, problem) if problem else None
+
+    def _try_apart(self, topic: str, event: ParkedEvent, decoded: Decoded) -> Reason | None:
+        """What cannot be applied for good stays, unless it is skipped, or its version is wanted again: somebody took a decision back."""
+        if self._rule.skips_repeat(event.source, event.event_id):
+            return None
+        envelope = decoded.envelope
+        reason = self._why_passed(topic, envelope) if envelope and event.reason != NUMBER_REUSED else None
+        if reason is not None and reason.code != event.reason:
+            return reason
+        if reason is not None or envelope is None or event.reason != VERSION_GIVEN_UP:
+            return Reason(event.reason, event.detail)
+        self._take_in_turn(topic, decoded, envelope, self._parking.successor(topic, envelope.stream))
+        return None
 
     def _take_late(self, topic: str, decoded: Decoded) -> None:
         """Take an entry that can be read now as if it came now: perhaps a duplicate, perhaps parked in its stream."""

@@ -36,9 +36,9 @@ class Runs:
         return True
 
     def _any_in_the_way(self, topic: str, envelopes: Sequence[Envelope]) -> bool:
-        """Return whether an event belongs to a parked stream, or an operator has corrected it."""
+        """Return whether an event belongs to a parked stream, or an operator has decided something about it or its stream."""
         corrections = self._work.rule.corrections
-        if corrections and any(corrections.find(("event", envelope.source, envelope.id)) for envelope in envelopes):
+        if corrections and any(corrections.concerns(topic, envelope) for envelope in envelopes):
             return True
         parked = {stream for of_topic, stream in self._work.parked if of_topic == topic}
         return bool(parked) and any(self._work.stream_of(envelope) in parked for envelope in envelopes)

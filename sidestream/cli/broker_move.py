@@ -132,44 +132,38 @@ class _Moving:
     @contextmanager
     def _made(self, target: str, address: str, topics: Sequence[str]) -> "Iterator[EventLog]":
         """Note where the other broker is, make what it needs, and open its log."""
-        found = self._component(target)
-        if found.secret and address:
-            self._place.write_secrets(address, found.secret)
-        asyncio.run(self._ready(found, address, topics))
+        from sidestream.adapters.broker_kinds import WITHOUT_A_LOG
+        from sidestream.errors import ConfigurationError
+        from sidestream.launcher.other_broker import OtherBroker
+
+        with self._component(target) as found:
+            if not found.kind.has_log:
+                raise ConfigurationError(f"{found.kind.name} {WITHOUT_A_LOG} Nothing can be moved there; `sidestream broker use` takes it.")
+            other = OtherBroker.of(found, self._place, address)
+            if found.secret and address:
+                self._place.write_secrets(address, found.secret)
+            asyncio.run(other.ready(topics))
         with self._log_of(target) as log:
             yield log
 
-    async def _ready(self, found: "InForce", address: str, topics: Sequence[str]) -> None:
-        from sidestream.adapters.broker_kinds import REDIS, WITHOUT_A_LOG
-        from sidestream.errors import ConfigurationError
-        from sidestream.launcher.broker import examine
-        from sidestream.launcher.other_broker import OtherBroker
-
-        if not found.kind.has_log:
-            raise ConfigurationError(f"{found.kind.name} {WITHOUT_A_LOG} Nothing can be moved there; `sidestream broker use` takes it.")
-        other = OtherBroker.of(found, self._place, address)
-        if found.component.type == REDIS:
-            await examine(other.address, unsafe=False)
-        else:
-            await other.ready(topics)
-
     @contextmanager
     def _log_of(self, name: str) -> "Iterator[EventLog]":
-        """Open a broker's log by its folder of resources, with the secrets of this system."""
-        from sidestream.adapters.components import open_log
+        """Open a broker's log."""
+        from sidestream.adapters.components import log_of
+
+        with self._component(name) as found, contextlib.closing(log_of(found.component)) as log:
+            yield log
+
+    @contextmanager
+    def _component(self, name: str) -> "Iterator[InForce]":
+        """Read a broker's folder of resources, with the secrets of this system for as long as the block lasts."""
+        from sidestream.adapters.broker_kinds import in_force
         from sidestream.launcher.resources import moved
         from sidestream.launcher.settings import LauncherSettings
 
         with tempfile.TemporaryDirectory() as folder:
             resources = moved(self._folder_of(name), Path(folder) / name, self._place.secrets)
-            with contextlib.closing(open_log(resources, LauncherSettings().pubsub)) as log:
-                yield log
-
-    def _component(self, name: str) -> "InForce":
-        from sidestream.adapters.broker_kinds import in_force
-        from sidestream.launcher.settings import LauncherSettings
-
-        return in_force(self._folder_of(name), LauncherSettings().pubsub)
+            yield in_force(resources, LauncherSettings().pubsub)
 
     def _folder_of(self, name: str) -> Path:
         """Return the folder in force where it is this broker's, because that may be changed by hand; else the one it is copied from."""

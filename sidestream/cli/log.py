@@ -1,8 +1,9 @@
 """`sidestream log info | verify`: what the log holds, and whether it holds everything that the event stores have published."""
 
-from collections.abc import Callable, Iterator
+import contextlib
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
@@ -17,6 +18,9 @@ app = typer.Typer(help="The log: what it holds, and whether it is whole.", no_ar
 
 _PATIENCE_SECONDS: Final = 15.0
 """How long to wait for the relay to stand back."""
+_SENT_AGAIN: Final = "sent again"
+_WRITTEN_ANEW: Final = "written anew"
+_TO_INBOXES: Final = "sent to every inbox"
 
 
 @app.callback()
@@ -57,42 +61,79 @@ def verify(
     """Hold every store against the log: does all that it has published stand there, in order?
 
     Repairing sends the end again where only the end is missing. Otherwise the topic is written anew from the store, in count
-    order, with what others have published behind it; relays stand back for that long, projections read it from its start
-    and skip what they have applied. Exit code 1 when something is missing and was not repaired.
+    order, beside what others have published; relays stand back for that long, projections read it from its start and skip
+    what they have applied. Exit code 1 when something is missing and was not repaired. Where the broker keeps no log, nothing
+    can be compared: repairing sends everything again, and every inbox keeps what it lacks.
     """
     from sidestream.cli.output import print_json
     from sidestream.cli.stores import kept, store_named
 
-    whole, lines = True, []
+    lines: list[Line] = []
     with kept(file, data) as found:
-        for each in [store_named(found, service)] if service else found:
-            with each.opened() as store, each.log() as read:
-                for topic in store.topics():
-                    checked = _checked(each, store, read, topic, repair=repair)
-                    whole = whole and (checked.whole or repair)
-                    lines.append((each.name, checked))
+        asked = [store_named(found, service)] if service else found
+        for each in asked:
+            lines += _of_store(each, repair=repair)
     if as_json:
-        print_json({"whole": whole, "stores": [{"store": name, "topic": checked} for name, checked in lines]})
+        whole = all(line.topic.whole or line.remedy for line in lines)
+        print_json({"whole": whole, "stores": [{"store": line.store, "topic": line.topic, "remedy": line.remedy} for line in lines]})
     else:
-        for name, checked in lines:
-            typer.echo(_sentence(name, checked, repaired=repair))
-    raise typer.Exit(0 if whole else 1)
+        _print(lines, silent={each.name for each in asked} - {line.store for line in lines})
+    raise typer.Exit(0 if all(line.topic.whole or line.remedy for line in lines) else 1)
 
 
-def _checked(each: "Kept", store: "ServiceStore", read: "EventLog", topic: str, *, repair: bool) -> "Verified":
+class Line(NamedTuple):
+    """What was found of a store on a topic, and what was done about it; empty: nothing."""
+
+    store: str
+    topic: "Verified"
+    remedy: str
+
+
+def _of_store(each: "Kept", *, repair: bool) -> "list[Line]":
+    from sidestream.adapters.no_log import NoLog
+
+    with each.opened() as store, each.log() as read:
+        if isinstance(read, NoLog):
+            return _without_a_log(each, store, repair=repair)
+        return [_checked(each, store, read, topic, repair=repair) for topic in store.topics()]
+
+
+def _without_a_log(each: "Kept", store: "ServiceStore", *, repair: bool) -> "list[Line]":
+    """Nothing can be compared; but an inbox keeps each event once, so that everything may be sent again."""
+    from sidestream.adapters.memory_log import MemoryLog
+    from sidestream.errors import ConfigurationError
+    from sidestream.logs.verifying import verify_topic
+
+    if not repair:
+        raise ConfigurationError(
+            f"{each.name}: expected a broker with a log to hold the store against, found one that keeps none, so that nobody can say here "
+            "what its inboxes lack. `sidestream log verify --repair` sends everything again, and every inbox keeps what it has not."
+        )
+    with relays_away(each, store):
+        lines = [Line(each.name, verify_topic(store, MemoryLog(), topic), _TO_INBOXES) for topic in store.topics()]
+        for topic in store.topics():
+            store.publish_again(topic, 0)
+    return lines
+
+
+def _checked(each: "Kept", store: "ServiceStore", read: "EventLog", topic: str, *, repair: bool) -> Line:
     from sidestream.logs.verifying import verify_topic
 
     checked = verify_topic(store, read, topic)
     if checked.whole or not repair:
-        return checked
+        return Line(each.name, checked, "")
     with relays_away(each, store):
         checked = verify_topic(store, read, topic)  # nobody publishes now
-        _remedy(checked)(store, read, topic)
-    return checked
+        return Line(each.name, checked, "" if checked.whole else _repaired(store, read, checked))
 
 
-def _remedy(checked: "Verified") -> Callable[["ServiceStore", "EventLog", str], None]:
-    from sidestream.adapters.rewriters import rewriter_of
+def _repaired(store: "ServiceStore", read: "EventLog", checked: "Verified") -> str:
+    """Send the end again, or write the topic anew.
+
+    That also where the log knows that something is gone, which would stop a slow reader, and where nothing is left: then there
+    may be no topic to send anything to.
+    """
+    from sidestream.adapters.rewriters import can_be_rewritten, rewriter_of
     from sidestream.errors import ConfigurationError
     from sidestream.logs.rewriting import rewrite_topic
 
@@ -101,10 +142,13 @@ def _remedy(checked: "Verified") -> Callable[["ServiceStore", "EventLog", str], 
             f"{checked.topic}: expected the store's own events under its numbers, found others: {', '.join(checked.strangers_number)}. "
             "The store was restored from a copy and used since. Nothing was changed; keep both and ask who wrote them."
         )
-    after = checked.send_after
-    if after is not None:
-        return lambda store, _, topic: store.publish_again(topic, after)
-    return lambda store, read, topic: rewrite_topic(store, read, rewriter_of(read), topic)
+    more_than_the_end = checked.gone_upto is not None or not checked.found
+    if checked.send_after is not None and not (more_than_the_end and can_be_rewritten(read)):
+        store.publish_again(checked.topic, checked.send_after)
+        return _SENT_AGAIN
+    with contextlib.closing(rewriter_of(read)) as rewriter:
+        rewrite_topic(store, rewriter, checked.topic)
+    return _WRITTEN_ANEW
 
 
 @contextmanager
@@ -122,14 +166,39 @@ def relays_away(each: "Kept", store: "ServiceStore") -> Iterator[None]:
             yield
 
 
-def _sentence(name: str, checked: "Verified", *, repaired: bool) -> str:
-    place = f"{name}, topic {checked.topic}: "
+def _print(lines: Sequence[Line], silent: Collection[str]) -> None:
+    for line in lines:
+        typer.echo(_sentence(line))
+    for name in sorted(silent):
+        typer.echo(f"{name}: has published nothing yet.")
+    if not lines and not silent:
+        typer.echo("No service of dapr.yaml keeps an event store (STORE in its bootstrap): there is nothing to hold against the log.")
+
+
+def _sentence(line: Line) -> str:
+    checked = line.topic
+    place = f"{line.store}, topic {checked.topic}: "
+    if line.remedy == _TO_INBOXES:
+        return f"{place}the broker keeps no log; all {checked.stored:,} published events are sent again, for inboxes that lack some."
     if checked.whole:
         return f"{place}all {checked.stored:,} published events stand in the log, in order."
-    missing = ", ".join(f"{first}-{last}" if first != last else str(first) for first, last in checked.missing)
-    found = f"{place}{checked.stored - checked.found:,} of {checked.stored:,} published events are missing ({missing})"
+    return place + _found(checked) + _remedy(line)
+
+
+def _found(checked: "Verified") -> str:
+    found = f"{checked.stored - checked.found:,} of {checked.stored:,} published events are missing"
+    if checked.missing:
+        found += f" ({', '.join(f'{first}-{last}' if first != last else str(first) for first, last in checked.missing)})"
     if checked.disordered:
         found += f", {checked.disordered:,} stand behind a later one of their stream"
-    if not repaired:
-        return f"{found}. Repair with `sidestream log verify {name} --repair`."
-    return f"{found}; " + ("they are sent again." if checked.only_the_end else "the topic was written anew.")
+    return found
+
+
+def _remedy(line: Line) -> str:
+    if not line.remedy:
+        return f". Repair with `sidestream log verify {line.store} --repair`."
+    if line.remedy == _SENT_AGAIN:
+        return "; they are sent again."
+    gone = line.topic.gone_upto
+    # a store cannot bring back what is not its own
+    return "; the topic was written anew." + (f" What others had published up to {gone} and is gone stays gone." if gone else "")

@@ -64,7 +64,7 @@ def _rebuild(name: str, accept: bool, drop: bool, file: Path, data: Path | None,
         print_json({"projection": found.projection.name, "seconds": round(seconds, 3), "rebuilt": result})
     else:
         _say_rebuilt(found.projection.name, result, seconds)
-    raise typer.Exit(1 if result.outcome.parked or not result.live else 0)
+    raise typer.Exit(1 if result.parked or not result.live else 0)
 
 
 def _say_rebuilt(name: str, result: "Rebuilt", seconds: float) -> None:
@@ -81,8 +81,8 @@ def _say_rebuilt(name: str, result: "Rebuilt", seconds: float) -> None:
         typer.echo(f"{name}: {result.generation} is live now{before}. {read}.{resumed}")
     else:
         typer.echo(f"{name}: {result.before} stays live. {read}.{resumed} {_what_now(name, result)}")
-    if result.outcome.parked:
-        typer.echo(f"{result.outcome.parked:,} events are parked: sidestream dead-letters list {name}")
+    if result.parked:
+        typer.echo(f"{result.parked:,} events are parked: sidestream dead-letters list {name}")
 
 
 def _what_now(name: str, result: "Rebuilt") -> str:
@@ -129,7 +129,7 @@ def _as_of(name: str, until: str, file: Path, data: Path | None, as_json: bool) 
         print_json({"projection": found.projection.name, "scratch": result})
     else:
         typer.echo(_say_scratch(found.projection.name, result))
-    raise typer.Exit(1 if result.outcome.parked else 0)
+    raise typer.Exit(1 if result.parked else 0)
 
 
 def _say_scratch(name: str, result: "Scratch") -> str:

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from sidestream.adapters.broker_kinds import WITHOUT_A_LOG, InForce, in_force
+from sidestream.adapters.broker_kinds import REDIS, WITHOUT_A_LOG, InForce, in_force
 from sidestream.errors import ConfigurationError
 from sidestream.launcher.folder import SystemFolder
 from sidestream.launcher.other_broker import OtherBroker
@@ -110,10 +110,12 @@ def use(folder: Path, name: str, place: SystemFolder, address: str, *, leave_his
     before, after = in_force(folder, pubsub), in_force(source, pubsub)
     if before.component.type != after.component.type and not leave_history:
         _refuse_parting(place, before.kind.name, name)
+    if address or after.component.type != REDIS:  # the embedded one has none before it starts
+        OtherBroker.of(after, place, address)
     if after.secret and address:
         place.write_secrets(address, after.secret)
-    if after.component.type != "pubsub.redis":  # the embedded one has none before it starts
-        OtherBroker.of(after, place, address)
+        if after.component.type == REDIS:
+            place.name_server(address)
     changed = _differing(source, folder)
     for file in changed:
         shutil.copyfile(source / file, folder / file)

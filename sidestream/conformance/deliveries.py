@@ -12,6 +12,8 @@ import msgspec
 from sidestream.conformance.events import OK
 
 _LOOK_AGAIN: Final = 0.02
+_MOST_A_LOOK: Final = 0.1
+"""Seconds of silence that one look can add."""
 
 
 class Delivery(msgspec.Struct, frozen=True, gc=False):
@@ -73,26 +75,31 @@ class Deliveries:
     async def settle(self, label: str, expected: Collection[int], quiet: float, most: float = 300.0) -> set[int]:
         """Wait until all of these were taken, or nothing came for so many seconds; return those that are missing.
 
-        The wait counts from the last arrival, so that a slow machine is given its time and a lost event is still one.
+        The wait counts from the last arrival, so that a slow machine is given its time and a lost event is still one. Of a
+        moment in which the machine stood still only a little counts.
         """
-        missing, heard = set(expected) - set(self.taken(label)), len(self.of(label))
-        begun = last = time.monotonic()
-        while missing and time.monotonic() - last < quiet and time.monotonic() - begun < most:
-            await asyncio.sleep(_LOOK_AGAIN)
+        missing, heard, silent = set(expected), 0, 0.0
+        begun = looked = time.monotonic()
+        while True:
+            # One read a look: what came between two reads would be heard and never taken.
             now = self.of(label)
-            if len(now) > heard:
-                heard, last = len(now), time.monotonic()
-                missing -= {each.n for each in now if each.answer == OK}
-        return missing
+            missing -= {each.n for each in now[heard:] if each.answer == OK}
+            silent = 0.0 if len(now) > heard else silent + min(time.monotonic() - looked, _MOST_A_LOOK)
+            heard, looked = len(now), time.monotonic()
+            if not missing or silent >= quiet or looked - begun >= most:
+                return missing
+            await asyncio.sleep(_LOOK_AGAIN)
 
     async def until(self, condition: Callable[[], bool], seconds: float) -> bool:
         """Wait until a condition on what came holds; tell whether it did in time."""
         end = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > end:
+        while True:
+            is_last = time.monotonic() > end  # asked before the condition: a pause between the two is nobody's fault
+            if condition():
+                return True
+            if is_last:
                 return False
             await asyncio.sleep(_LOOK_AGAIN)
-        return True
 
     def _read(self) -> None:
         if not self._record.exists():

@@ -68,11 +68,13 @@ async def _take_away(broker: Outage, seconds: float) -> float:
 async def _confirmed_since(calls: list[_Call], since: float) -> bool:
     """Wait until enough was confirmed after a moment; tell whether it was in time."""
     end = time.monotonic() + _PATIENCE
-    while sum(call.confirmed and call.ended > since for call in calls) < _ENOUGH:
-        if time.monotonic() > end:
+    while True:
+        is_last = time.monotonic() > end
+        if sum(call.confirmed and call.ended > since for call in calls) >= _ENOUGH:
+            return True
+        if is_last:
             return False
         await asyncio.sleep(0.05)
-    return True
 
 
 async def _judged(stage: Stage, broker: Outage, calls: list[_Call], back: float, *, recovered: bool) -> Sequence[Result]:

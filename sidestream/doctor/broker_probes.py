@@ -37,38 +37,17 @@ def probe_broker(folder: Path, pubsub: str, topics: Sequence[str], inboxes: Inbo
 
 
 def _redis(component: Component, topics: Sequence[str], _: Inboxes) -> BrokerSeen:
-    import redis
-
-    from sidestream.adapters.redis_log import RedisLog, connection_options
+    from sidestream.adapters.redis_keeping import logged_in, settings_of
+    from sidestream.adapters.redis_log import RedisLog
 
     with closing(open_log(component.file.parent, component.name)) as log:
         if not isinstance(log, RedisLog):
             return BrokerSeen("redis", REDIS, problem="its servers change places; ask each with CONFIG GET appendonly maxmemory-policy.")
-        pool = redis.ConnectionPool(**{**connection_options(log.address), "decode_responses": True})
-        try:
-            with redis.Redis(connection_pool=pool) as client:
-                return BrokerSeen(
-                    str(log.address),
-                    REDIS,
-                    settings=_redis_settings(client),
-                    skew=_redis_skew(client),
-                    topics=[TopicSeen(topic, gone_to=_gone_to(log, topic)) for topic in topics],
-                )
-        except (redis.RedisError, OSError) as problem:
-            raise LogUnavailable(f"{log.address}: {problem}") from problem
-        finally:
-            pool.disconnect()
-
-
-def _redis_settings(client: Any) -> dict[str, str]:
-    """Return what it says of its own safety, nothing where it does not tell (a hosted one refuses CONFIG)."""
-    import redis
-
-    try:
-        found: dict[str, str] = client.config_get("appendonly", "maxmemory-policy")
-    except redis.ResponseError:
-        return {}
-    return found
+        with logged_in(log.address) as client:
+            settings, _untold = settings_of(client)  # a hosted one refuses CONFIG
+            skew = _redis_skew(client)
+        seen = [TopicSeen(topic, gone_to=_gone_to(log, topic)) for topic in topics]
+        return BrokerSeen(str(log.address), REDIS, settings=settings, skew=skew, topics=seen)
 
 
 def _redis_skew(client: Any) -> float:

@@ -37,6 +37,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     sidecars.component_loaded,
     sidecars.subscriptions,
     sidecars.silence,
+    sidecars.stuck_relay,
     brokers.append_only,
     brokers.eviction,
     brokers.partitions,

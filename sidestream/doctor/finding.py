@@ -35,6 +35,7 @@ CODES: Final = {
     "SD504": "A sidecar has not loaded the pub/sub component",
     "SD505": "A sidecar has no subscription for a topic",
     "SD506": "A sidecar rings no bell",
+    "SD507": "A relay does not publish",
     "SD601": "The broker keeps no append-only file",
     "SD602": "The broker evicts events when it is full",
     "SD603": "A topic has several partitions",

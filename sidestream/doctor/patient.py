@@ -60,6 +60,15 @@ class SidecarSeen:
 
 
 @dataclass(frozen=True)
+class RelaySeen:
+    """What a service says of its relay. `stuck`: what has waited for too long and why, empty where nothing has."""
+
+    app: str
+    store: str
+    stuck: str = ""
+
+
+@dataclass(frozen=True)
 class TopicSeen:
     """A topic as its broker keeps it.
 
@@ -122,6 +131,7 @@ class Live:
     Attributes:
         runs: whether a `sidestream up` holds the folder.
         silent: apps whose log moves without a bell; `answering`: apps that answer at all.
+        relays: of every service that answers and has an event store.
         taken: ports of the run file that somebody listens on, by app and key.
         missed: what could not be looked at, and why.
     """
@@ -130,6 +140,7 @@ class Live:
     sidecars: Mapping[str, SidecarSeen] = field(default_factory=dict)
     answering: frozenset[str] = frozenset()
     silent: frozenset[str] = frozenset()
+    relays: Sequence[RelaySeen] = ()
     brokers: Sequence[BrokerSeen] = ()
     read_models: Sequence[ReadModelSeen] = ()
     databases: Sequence[DatabaseSeen] = ()

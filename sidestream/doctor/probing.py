@@ -14,7 +14,7 @@ import httpx
 from sidestream.cli.declared import Declared, declared
 from sidestream.cli.status import ask
 from sidestream.doctor.broker_probes import probe_broker
-from sidestream.doctor.patient import AppSeen, BrokerSeen, DatabaseSeen, Live, Patient, ReadModelSeen, SidecarSeen
+from sidestream.doctor.patient import AppSeen, BrokerSeen, DatabaseSeen, Live, Patient, ReadModelSeen, RelaySeen, SidecarSeen
 from sidestream.errors import SidestreamError
 from sidestream.launcher.folder import DEFAULT, SystemFolder
 from sidestream.launcher.network import LOOPBACK, is_free
@@ -42,6 +42,7 @@ def probe(patient: Patient, data: Path | None) -> Live:
         sidecars=sidecars,
         answering=answering,
         silent=frozenset(app for app, said in health.items() if said.get("sidecar_silent")),
+        relays=[seen for each in patient.apps if each.name in answering and (seen := relay_of(each))],
         brokers=brokers,
         read_models=models,
         databases=[database_of(url) for url in sorted(_urls(patient))],
@@ -79,6 +80,18 @@ def _answers(each: AppSeen) -> bool:
         return httpx.get(f"http://{LOOPBACK}:{each.app.port}/healthz", timeout=_SECONDS).is_success
     except httpx.HTTPError:
         return False
+
+
+def relay_of(each: AppSeen) -> RelaySeen | None:
+    """Ask an app how its relay is doing; None where it has none, or does not say."""
+    try:
+        answer = httpx.get(f"http://{LOOPBACK}:{each.app.port}/relay", timeout=_SECONDS)
+        found = answer.json() if answer.is_success else None
+    except (httpx.HTTPError, ValueError):
+        return None
+    if not isinstance(found, dict) or "store" not in found:
+        return None
+    return RelaySeen(each.name, str(found["store"]), str(found.get("stuck", "")))
 
 
 def _door(patient: Patient, model: ReadModelSeen) -> str:

@@ -94,6 +94,18 @@ def silence(patient: Patient) -> Iterator[Finding]:
         )
 
 
+def stuck_relay(patient: Patient) -> Iterator[Finding]:
+    """What a service has decided and its relay cannot publish is known to nobody else; the service itself stays green."""
+    for relay in patient.live.relays if patient.live else ():
+        if relay.stuck:
+            yield error(
+                "SD507",
+                f"relay of {relay.app}",
+                f"events of the store {relay.store} do not reach the log. {relay.stuck}",
+                "Mend what the sidecar says; the relay goes on by itself, and nothing is lost.",
+            )
+
+
 def _seen(patient: Patient, each: AppSeen) -> SidecarSeen | None:
     return patient.live.sidecars.get(each.name) if patient.live else None
 

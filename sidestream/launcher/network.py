@@ -5,11 +5,11 @@ import fcntl
 import os
 import random
 import socket
-import tempfile
 from collections.abc import Iterable
 from functools import cache
 from itertools import islice
-from pathlib import Path
+
+from sidestream.launcher.daprd import cache as cache_of_the_user
 
 LOOPBACK = "127.0.0.1"
 _OUR_RANGE = range(20_000, 32_000)
@@ -44,8 +44,8 @@ def _is_promised_to_us(port: int) -> bool:
 @cache
 def _promises() -> int:
     """Open the file in which one locked byte stands for one port; it stays open, because closing it would end every promise."""
-    path = Path(tempfile.gettempdir()) / f"sidestream-ports-{os.getuid()}"
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    cache_of_the_user().mkdir(parents=True, exist_ok=True)
+    return os.open(cache_of_the_user() / "ports", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 async def status(port: int, path: str, seconds: float = 2.0) -> int | None:

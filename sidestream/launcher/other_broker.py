@@ -1,17 +1,20 @@
 """A broker that somebody else runs: where it is, whether it answers, and what it needs before the first event.
 
-Which one it is says the pub/sub component in force. Its address comes from SIDESTREAM_BROKER, from the secrets of the
+Which one it is, and who logs in, says the pub/sub component in force. Its address comes from SIDESTREAM_BROKER, from the secrets of the
 folder (`sidestream broker use --address` writes it there), or stands in the component itself.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
-from sidestream.adapters.broker_kinds import InForce, address_of, preparing
+from sidestream.adapters.broker_kinds import REDIS, InForce, address_of, preparing
+from sidestream.adapters.components import log_of
 from sidestream.errors import ConfigurationError, LogUnavailable
 from sidestream.launcher.folder import SystemFolder
 from sidestream.launcher.problem import CannotStart
@@ -24,40 +27,48 @@ _PATIENCE = 5.0
 class OtherBroker:
     """The broker of the component in force, which is not started here."""
 
-    def __init__(self, found: InForce, address: str) -> None:
+    def __init__(self, found: InForce, address: str, base: Path = Path()) -> None:
         self.address = address
         self._found = found
+        self._base = base
 
     @classmethod
-    def of(cls, found: InForce, place: SystemFolder, named: str) -> "OtherBroker":
+    def of(cls, found: InForce, place: SystemFolder, named: str, base: Path = Path()) -> "OtherBroker":
         """Find its address.
 
         Args:
             found: the component in force.
             place: the folder of the system, with its secrets.
             named: what SIDESTREAM_BROKER says, or nothing.
+            base: the folder of the run file, where relative paths of secrets begin.
 
         Raises:
-            CannotStart: there is no address, or two that contradict each other.
+            CannotStart: there is no address, or it is none, or there are two that contradict each other.
         """
         if not found.kind.address:
-            return cls(found, "")
+            return cls(found, "", base)
+        if named and found.component.type == REDIS:
+            _expect_hosts(named)
         if not found.secret:
-            return cls(found, _said_by(found, named))
+            return cls(found, _said_by(found, named, base), base)
         address = named or place.read_secrets().get(found.secret, "")
         if not address:
             raise CannotStart(
                 f"{found.component}: expected the address of {found.kind.name}, found none. Name it: "
                 f"`sidestream broker use {found.kind.name} --address {found.kind.example}`, or SIDESTREAM_BROKER={found.kind.example}."
             )
-        return cls(found, address)
+        return cls(found, address, base)
 
     def __str__(self) -> str:
         """Return its kind and where it is, without who logs in."""
         return f"{self._found.kind.name} at {self.address.rpartition('@')[2]}" if self.address else self._found.kind.name
 
-    async def ready(self, topics: Collection[str]) -> list[str]:
+    async def ready(self, topics: Collection[str], *, unsafe: bool = False) -> list[str]:
         """Make sure that it answers, and make what it needs for these topics; return those that were new.
+
+        Args:
+            topics: of everything that will be published.
+            unsafe: take one that may lose events.
 
         Raises:
             CannotStart: it does not answer, or would lose events.
@@ -65,14 +76,27 @@ class OtherBroker:
         if self._found.component.type == "pubsub.rabbitmq":
             await self._greet()
         try:
+            if self._found.component.type == REDIS:
+                await asyncio.to_thread(self._look_at_redis, unsafe=unsafe)
             return await asyncio.to_thread(self._make, topics)
         except LogUnavailable as problem:
-            raise CannotStart(f"broker: no usable {self}: {problem} Start it, or correct its address.") from problem
+            raise CannotStart(f"broker: no usable {self}: {problem} Start it, or correct its address or who logs in.") from problem
         except ConfigurationError as problem:
             raise CannotStart(str(problem)) from problem
 
+    def _look_at_redis(self, *, unsafe: bool) -> None:
+        from sidestream.adapters.redis_keeping import keeping_of
+        from sidestream.adapters.redis_log import RedisLog
+        from sidestream.adapters.redis_servers import MovingRedisLog
+
+        with contextlib.closing(log_of(_with_address(self._found, self.address).component, self._base)) as log:
+            assert isinstance(log, RedisLog | MovingRedisLog), "the component is of Redis"
+            for kept in keeping_of(log):
+                if not unsafe:
+                    kept.refuse_forgetful()
+
     def _make(self, topics: Collection[str]) -> list[str]:
-        made = preparing(_with_address(self._found, self.address))
+        made = preparing(_with_address(self._found, self.address), self._base)
         if made is None:
             return []
         try:
@@ -96,8 +120,18 @@ class OtherBroker:
             raise CannotStart(f"broker: expected RabbitMQ at {self.address.rpartition('@')[2]}, found something that does not speak AMQP.")
 
 
-def _said_by(found: InForce, named: str) -> str:
-    said = address_of(found)
+def _expect_hosts(named: str) -> None:
+    """Refuse what is no address unseen: somebody may have put a password into it."""
+    if any("@" in each or not each.rpartition(":")[0] or not each.rpartition(":")[2].isdecimal() for each in named.split(",")):
+        shown = "a login in it" if "@" in named else f"`{named}`"
+        raise CannotStart(
+            f"the address of Redis (SIDESTREAM_BROKER, --address): expected host:port, found {shown}. Correct it, or leave it out to use "
+            "the embedded broker; who logs in stands in the component (redisUsername, redisPassword)."
+        )
+
+
+def _said_by(found: InForce, named: str, base: Path) -> str:
+    said = address_of(found, base)
     if named and named != said:
         raise CannotStart(
             f"{found.component}: expected the address that it says itself, {said.rpartition('@')[2]}, found another in SIDESTREAM_BROKER. "

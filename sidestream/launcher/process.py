@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import re
 import signal
 import sys
 from collections import deque
@@ -19,6 +20,9 @@ from pathlib import Path
 LineSink = Callable[[str], None]
 _PR_SET_PDEATHSIG = 1
 _LONGEST_LINE = 64 * 1024
+_SECRET_NAME = re.compile(r"(PASSWORD|SECRET|TOKEN|API_?KEY)$", re.IGNORECASE)
+# A login in an address, as in postgresql://me:word@host, or among the words of libpq.
+_SECRET_VALUE = re.compile(r"//[^/@\s]*:[^/@\s]+@|\bpassword\s*=", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -28,19 +32,24 @@ class Program:
     name: str
     command: Sequence[str]
     folder: Path
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
     # What the kernel sends the process should the launcher die without a word.
     death_signal: signal.Signals = signal.SIGKILL
     # More variables, each with the file that holds its value: read at the start and printed nowhere.
     secrets: Mapping[str, Path] = field(default_factory=dict)
 
     def line(self) -> str:
-        """Return the line that starts this by hand, in any shell."""
+        """Return the line that starts this by hand, in any shell. What holds a password is taken from the shell's own environment."""
         import shlex
 
-        variables = [f"{key}={shlex.quote(value)}" for key, value in self.environment.items()]
+        variables = [f'{key}="${key}"' if _hides(key, value) else f"{key}={shlex.quote(value)}" for key, value in self.environment.items()]
         variables += [f'{key}="$(cat {shlex.quote(str(file))})"' for key, file in self.secrets.items()]
         return " ".join([f"cd {shlex.quote(str(self.folder))} &&", *variables, shlex.join(self.command)])
+
+
+def _hides(key: str, value: str) -> bool:
+    """Whether a variable must not be printed."""
+    return bool(_SECRET_NAME.search(key) or _SECRET_VALUE.search(value))
 
 
 class Process:

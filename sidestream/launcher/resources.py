@@ -40,12 +40,12 @@ def check(app: App, pubsub: str, *, guarded: bool = True) -> Path:
 
 
 def moved(source: Path, target: Path, secrets: Path, *, guarded: bool = True) -> Path:
-    """Copy a folder of resources and let its secret store read from another file; return the copy.
+    """Copy a folder of resources, for its owner only, and let its secret store read from another file; return the copy.
 
     Unguarded, the copy is for every app and every topic.
     """
     shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
+    target.mkdir(mode=0o700, parents=True)  # somebody may have written a password into his own YAML
     for file in _files(source):
         documents = [_with_secrets(document, secrets) for document in _documents(file)]
         documents = documents if guarded else [_open_to_all(document) for document in documents]

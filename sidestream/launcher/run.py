@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -20,6 +20,7 @@ from sidestream.launcher.interruption import Interruption
 from sidestream.launcher.parts import Pair
 from sidestream.launcher.plan import Wishes
 from sidestream.launcher.process import Process, Program
+from sidestream.launcher.settings import LauncherSettings
 from sidestream.launcher.system import System
 from sidestream.publishing.standstill import LOOK_SECONDS, switches_in
 
@@ -45,6 +46,7 @@ class Session:
     # A command run when everything is healthy; empty for none.
     then: str = ""
     as_json: bool = False
+    settings: LauncherSettings = field(default_factory=LauncherSettings)
 
 
 async def run(session: Session) -> int:
@@ -57,14 +59,23 @@ async def run(session: Session) -> int:
     with Interruption() as interruption:
         while True:
             await _run_until_moved(session, interruption, problems)
-            session = replace(session, then="")  # it was for the first start
+            session = _after_a_move(session)
     session.console.print("Stopped.")
     return int(bool(problems))
 
 
+def _after_a_move(session: Session) -> Session:
+    """The command was for the first start, and an address that the environment names is the old broker's."""
+    if session.settings.broker:
+        session.console.print("SIDESTREAM_BROKER is left aside: it names the broker before. Unset it before the next start.")
+    return replace(session, then="", settings=session.settings.model_copy(update={"broker": ""}))
+
+
 async def _run_until_moved(session: Session, interruption: Interruption, problems: list[str]) -> None:
     """Start, run until the log is on another broker, stop; whatever went wrong is added to the problems."""
-    async with System.prepared(session.run_file, folder=session.folder, wishes=session.wishes, console=session.console) as system:
+    async with System.prepared(
+        session.run_file, folder=session.folder, wishes=session.wishes, console=session.console, settings=session.settings
+    ) as system:
         interruption.on_second = system.end_at_once
         try:
             moves, _ = switches_in(system.folder.data)

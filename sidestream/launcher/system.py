@@ -21,7 +21,7 @@ from rich.console import Console
 from sidestream.adapters.broker_kinds import REDIS, WITHOUT_A_LOG
 from sidestream.launcher import plan as planning
 from sidestream.launcher import tokens
-from sidestream.launcher.broker import Broker, examine
+from sidestream.launcher.broker import Broker
 from sidestream.launcher.console import LogFiles, MergedLog
 from sidestream.launcher.folder import DEFAULT, SystemFolder
 from sidestream.launcher.network import free_ports
@@ -50,8 +50,10 @@ class System:
         self._settings = settings
         self._up = False
         self._found = next(iter(plan.brokers.values()))
-        self._other = None if self._found.component.type == REDIS else OtherBroker.of(self._found, place, settings.broker)
-        ours = self._other is None and not settings.broker
+        is_redis = self._found.component.type == REDIS
+        named = settings.broker or (place.named_server if is_redis else "")
+        ours = is_redis and self._found.secret and not named
+        self._other = None if ours else OtherBroker.of(self._found, place, named, plan.base)
         self._broker = Broker.prepare(place.broker, settings.appendfsync, log.sink("broker", "broker"), self._died) if ours else None
         tokens.forget(place.tokens)
         self._pairs = {app.name: self._pair(app, port) for app, port in zip(plan.apps, _internal_ports(plan.apps), strict=True)}
@@ -71,9 +73,7 @@ class System:
     @property
     def broker_address(self) -> str:
         """Return where the broker is, whosever it is."""
-        if self._other:
-            return self._other.address
-        return self._broker.address if self._broker else self._settings.broker
+        return self._other.address if self._other else self.broker.address
 
     @property
     def broker_named(self) -> str:
@@ -194,14 +194,11 @@ class System:
         if self._other:
             if self._found.follow == "inbox":
                 self.log.say(f"The broker, {self._other}, {WITHOUT_A_LOG}", style="yellow")
-            if made := await self._other.ready(self._plan.wishes.topics):
+            if made := await self._other.ready(self._plan.wishes.topics, unsafe=self._plan.wishes.unsafe):
                 self.log.say(f"Made in the broker: {', '.join(made)}.")
             return
-        if self._broker is None:
-            await examine(self._settings.broker, unsafe=self._plan.wishes.unsafe)
-            return
-        await self._broker.start()
-        await self._broker.ready(self._plan.wishes.patience)
+        await self.broker.start()
+        await self.broker.ready(self._plan.wishes.patience)
 
     async def _start_pair(self, pair: Pair) -> None:
         try:

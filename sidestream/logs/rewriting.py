@@ -1,48 +1,68 @@
-"""A topic written anew: all that the store has published, in count order, and then everything else that still stands there.
+"""A topic written anew: all that the store has appended, in count order, and everything else that still stands there.
 
 The remedy where events are missing before others that stand in the log: appended at the end they would stand behind later
 events of their stream. Readers meet another log, read it from its start, and skip by their counts what they have applied.
-Whoever calls this holds the relay's lease. Knows the ports only.
+Whoever calls this holds the relay's lease; the service may append meanwhile. Knows the ports only.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import takewhile
 from typing import Protocol
 
 from sidestream.errors import UnreadableEvent
 from sidestream.event import decode_event
-from sidestream.logs.verifying import entries_of, stored_events
-from sidestream.ports import EventLog, ServiceStore
+from sidestream.logs.as_relayed import as_relayed
+from sidestream.logs.verifying import stored_events
+from sidestream.ports import ServiceStore, StoredEvent
 
 
 class LogRewriter(Protocol):
     """A log whose topics can be replaced."""
 
-    def rewrite(self, topic: str, wires: Iterable[bytes]) -> None:
-        """Replace the entries of a topic by these, in order, in one step: a reader sees the old ones or the new ones.
+    def rewrite(self, topic: str, wires: Iterable[bytes], keep: Callable[[bytes], bool]) -> None:
+        """Replace a topic by these wires, in order, and those of its present entries that are to be kept, in theirs.
 
-        What somebody adds while this is under way is kept and stands behind them.
+        What somebody adds while this is under way is kept too, and never stands before an earlier event of its subject.
+        A topic that is not there is made. Killed at any point it has lost nothing, and may be called again.
+
+        Args:
+            topic: the topic.
+            wires: one at least; iterated as often as it takes, and the same each time.
+            keep: whether an entry is somebody else's; of equal ones the first is enough.
 
         Raises:
-            LogUnavailable: the log is as it was.
+            LogUnavailable: everything stands there that stood there before, maybe with repeats behind it.
+            ConfigurationError: the log of this topic cannot be replaced.
         """
         ...
 
-
-def rewrite_topic(store: ServiceStore, log: EventLog, rewriter: LogRewriter, topic: str) -> None:
-    """Write the topic anew from the store, and mark all of it as published."""
-    rewriter.rewrite(topic, _all(store, log, topic))
-    last = max((event.sequence for event in store.read_topic_back(topic, None, 1)), default=0)
-    store.mark_published(topic, last)
+    def close(self) -> None:
+        """Disconnect."""
+        ...
 
 
-def _all(store: ServiceStore, log: EventLog, topic: str) -> Iterator[bytes]:
-    """Yield the store's events in commit order, then the others that stand in the log."""
-    for event in stored_events(store, topic):
-        yield event.wire
+def rewrite_topic(store: ServiceStore, rewriter: LogRewriter, topic: str) -> None:
+    """Write the topic anew from the store, and mark what was written as published; what is appended meanwhile is not."""
+    newest = store.read_topic_back(topic, None, 1)
+    if not newest:
+        return
+    last = newest[0]
     family = store.producer.partition(".")[0]
-    for entry in entries_of(log, topic):
-        if not _is_of(family, entry.data):
-            yield entry.data
+    rewriter.rewrite(topic, _History(store, last), lambda wire: not _is_of(family, wire))
+    if decode_event(last.wire).producer == store.producer:  # an older epoch's number is none of the present count
+        store.mark_published(topic, last.sequence)
+
+
+class _History:
+    """The wires of a store's topic in commit order, as the sidecar writes them, up to the event that was its last; the same each time."""
+
+    def __init__(self, store: ServiceStore, last: StoredEvent) -> None:
+        self._store = store
+        self._last = last
+
+    def __iter__(self) -> Iterator[bytes]:
+        events = stored_events(self._store, self._last.topic)
+        return (as_relayed(event.wire) for event in takewhile(lambda event: event.position <= self._last.position, events))
 
 
 def _is_of(family: str, wire: bytes) -> bool:

@@ -33,6 +33,7 @@ class Verified(msgspec.Struct, frozen=True):
         send_after: the number after which events are sent again; None where that is no remedy.
         strangers_number: events in the log under a number of the store, but with another id: the store was restored and used.
         disordered: events that stand behind a later one of their stream.
+        gone_upto: the newest position that the log knows to be gone; a reader that stands before it goes no further.
     """
 
     topic: str
@@ -43,6 +44,7 @@ class Verified(msgspec.Struct, frozen=True):
     send_after: int | None
     strangers_number: tuple[str, ...]
     disordered: int
+    gone_upto: str | None = None
 
     @property
     def whole(self) -> bool:
@@ -55,17 +57,20 @@ def verify_topic(store: ServiceStore, log: EventLog, topic: str) -> Verified:
     seen = _Seen(store.producer)
     for entry in entries_of(log, topic):
         seen.note(entry.data)
-    return seen.against(store, topic)
+    return msgspec.structs.replace(seen.against(store, topic), gone_upto=log.extent(topic).trimmed_to)
 
 
-def entries_of(log: EventLog, topic: str) -> Iterator[LogEntry]:
-    """Yield all entries of a topic in order."""
-    start: str | None = None
-    while page := log.read(topic, start, _PAGE):
-        yield from page if start is None else page[1:]
-        if len(page) < (_PAGE if start is None else 2):
+def entries_of(log: EventLog, topic: str, start: str | None = None) -> Iterator[LogEntry]:
+    """Yield the entries of a topic in order, from a position on, up to the one that is the last now, and few behind it."""
+    last = log.extent(topic).last
+    page = log.read(topic, start, _PAGE)
+    while page and last is not None:
+        yield from page
+        position = page[-1].position
+        if log.compare(position, last) >= 0:
             return
-        start = page[-1].position
+        page = log.read(topic, position, _PAGE)
+        page = page[1:] if page and page[0].position == position else page
 
 
 def stored_events(store: ServiceStore, topic: str) -> Iterator[StoredEvent]:

@@ -6,35 +6,26 @@ an old one that wakes beside its successor, can only repeat. Topics are independ
 """
 
 import asyncio
+import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Final, Self
 
-import msgspec
 import structlog
 
 from sidestream.ports import Announcing, Outbox, Publisher
 from sidestream.publishing.lane import RETRY_SECONDS, Lane
 from sidestream.publishing.leading import LEASE_SECONDS, Leadership
-from sidestream.publishing.track import LOOK_AHEAD, Asked, Track, rung_or
+from sidestream.publishing.relay_status import RelayStatus, TopicStatus
+from sidestream.publishing.track import LOOK_AHEAD, Asked, Done, Track, rung_or
 
 _LISTEN_SECONDS: Final = 1.0
 """How long one look for what other processes append takes at most, and so how long it may hold up the end."""
 
+_AGE_SECONDS: Final = 1.0
+"""How often to look how old the oldest event is that waits, at most: under load the backlog is looked at for every append."""
+
 _log = structlog.get_logger(__name__)
-
-
-class RelayStatus(msgspec.Struct, frozen=True):
-    """How a relay is doing.
-
-    Attributes:
-        backlog: events per topic that are not marked as published.
-        last_error: why the last attempt failed; empty: it did not.
-        leads: whether this relay publishes, and not another one of the same store.
-    """
-
-    backlog: Mapping[str, int]
-    last_error: str
-    leads: bool
 
 
 def _nothing_to_check() -> None:
@@ -73,6 +64,9 @@ class Relay:
         self._tasks: list[asyncio.Task[None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._backlog: Mapping[str, int] = {}
+        self._oldest_ms: Mapping[str, int] = {}
+        self._aged_at = float("-inf")
+        self._done: defaultdict[str, Done] = defaultdict(Done)
         self._said = ""
 
     async def __aenter__(self) -> Self:
@@ -112,8 +106,14 @@ class Relay:
     @property
     def status(self) -> RelayStatus:
         """How it is doing; the backlog is that of the last look, at most a sweep ago."""
-        errors = (self._store.last_error, *(track.last_error for track in self._tracks.values()))
-        return RelayStatus(self._backlog, next(filter(None, errors), ""), self._leads)
+        topics = {topic: self._status_of(topic, count) for topic, count in self._backlog.items()}
+        return RelayStatus(topics, self._store.last_error, self._leads)
+
+    def _status_of(self, topic: str, backlog: int) -> TopicStatus:
+        recorded_ms = self._oldest_ms.get(topic) if backlog else None
+        age = max(time.time() - recorded_ms / 1000, 0.0) if recorded_ms is not None else 0.0
+        track, done = self._tracks.get(topic), self._done[topic]
+        return TopicStatus(backlog, age, track.last_error if track else "", done.published, done.repeats)
 
     async def _sweep(self) -> None:
         """Look for topics with a backlog when rung, and every second in any case."""
@@ -123,7 +123,18 @@ class Relay:
             if await self._lead():
                 self._publish_backlog()
             self._say_what_changed()
+            await self._look_how_old()
             await rung_or(self._bell, self._sweep_seconds)
+
+    async def _look_how_old(self) -> None:
+        """Note when the oldest event of each topic that waits was recorded; a relay that does not lead looks too."""
+        now = asyncio.get_running_loop().time()
+        if now - self._aged_at < _AGE_SECONDS:
+            return
+        self._aged_at = now
+        waiting = [topic for topic, count in self._backlog.items() if count]
+        pages = {topic: await self._store.ask(self._store.port.unpublished, topic, 1) for topic in waiting}
+        self._oldest_ms = {topic: page[0].recorded_ms for topic, page in pages.items() if page}
 
     def _publish_backlog(self) -> None:
         for topic, count in self._backlog.items():
@@ -133,7 +144,7 @@ class Relay:
     def _track(self, topic: str) -> Track:
         if topic not in self._tracks:
             lane = Lane(self._publisher, topic, retry_seconds=self._retry_seconds)
-            self._tracks[topic] = Track(lane, self._store, self._look_ahead)
+            self._tracks[topic] = Track(lane, self._store, self._look_ahead, self._done[topic])
         return self._tracks[topic]
 
     async def _listen(self, store: Announcing) -> None:

@@ -43,7 +43,7 @@ class Asked:
     @property
     def last_error(self) -> str:
         """Why a question was not answered when it was last asked."""
-        return next(iter(self._errors.values()), "")
+        return next(iter([*self._errors.values()]), "")  # a copy: whoever asks may be another thread
 
     async def ask(self, question: Callable[..., Result], *arguments: object) -> Result | None:
         """Return the answer, or None if there was none."""
@@ -64,11 +64,24 @@ def _name(question: Callable[..., object]) -> str:
     return getattr(question, "__qualname__", repr(question))
 
 
-class Track:
-    """One topic on its way: how far it is read, what of it is confirmed, and up to where it is marked."""
+class Done(msgspec.Struct):
+    """What was done for a topic since the process began; outlives the tracks that do it."""
 
-    def __init__(self, lane: Lane, store: Asked, look_ahead: int) -> None:
+    published: int = 0
+    repeats: int = 0
+
+
+class Track:
+    """One topic on its way: how far it is read, what of it is confirmed, and up to where it is marked.
+
+    `last_error` is why the first of those that are not confirmed was not; it stays while that one is stuck, though others pass it.
+    """
+
+    def __init__(self, lane: Lane, store: Asked, look_ahead: int, done: Done) -> None:
         self._lane = lane
+        self._done = done
+        self._unconfirmed: dict[int, str] = {}
+        self.last_error = ""
         self._topic = lane.topic
         self._store = store
         self._look_ahead = look_ahead
@@ -80,11 +93,6 @@ class Track:
         self._stopping = False
         self._bell = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name=f"relay {lane.topic}")
-
-    @property
-    def last_error(self) -> str:
-        """Why the last failed call failed."""
-        return self._lane.last_error
 
     def ring(self) -> None:
         """Say that there may be more to read."""
@@ -142,9 +150,18 @@ class Track:
 
     def confirmed(self, event: StoredEvent) -> None:
         """Take note that an event stands in the log."""
+        self._done.published += 1
+        if self._unconfirmed.pop(event.sequence, None) is not None:
+            self.last_error = next(iter(self._unconfirmed.values()), "")
         self._bytes -= len(event.wire)
         self._confirm(event.sequence, event.sequence)
         self._bell.set()
+
+    def unconfirmed(self, event: StoredEvent, reason: str) -> None:
+        """Take note that an event goes out again, and why."""
+        self._done.repeats += 1
+        self._unconfirmed[event.sequence] = reason
+        self.last_error = next(iter(self._unconfirmed.values()))
 
     def _confirm(self, first: int, last: int) -> None:
         """Note that these stand in the log; only what has no hole before it may be marked."""
@@ -194,6 +211,7 @@ class _RelayParcel:
 
     def unconfirmed(self, reason: str) -> bool:
         """Send it again, whatever the reason."""
+        self._track.unconfirmed(self._event, reason)
         return True
 
 

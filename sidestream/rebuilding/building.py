@@ -1,14 +1,15 @@
 """What every verb of generations stands on: a projection, its log and its read models; making and filling a generation."""
 
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext
 from time import perf_counter
 from typing import Any, Final
 
 import msgspec
 
-from sidestream.applying.applied import BOOKKEEPING, CHECKPOINTS, COUNTS, Checkpoint
+from sidestream.applying.applied import BOOKKEEPING, CHECKPOINTS, COUNTS, PARKED_EVENTS, Checkpoint
 from sidestream.applying.corrections import BESIDE, Corrections, InForce
+from sidestream.applying.dead_letters import drain
 from sidestream.applying.intervals import Intervals
 from sidestream.applying.projector import FOLD_BYTES, Projector
 from sidestream.applying.rules import Outcome, Rule
@@ -148,20 +149,38 @@ class Site:
         except ReadModelError:  # one of them cannot be read: begin anew
             return False
 
-    def fill(self, generation: Generation, later: Later | None = None, progress: Progress = silent) -> Outcome:
-        """Apply the log until its end, or until the first entry that is later; note how long it took."""
-        log = self.log if later is None else LogUntil(self.log, later)
+    @contextmanager
+    def decisions(self) -> Iterator[InForce]:
+        """What operators decide about dead letters, as they decide it."""
         with closing(Corrections(self.read_models.beside(BESIDE))) as corrections:
-            rule = Rule(self.projection, self.registry, InForce(corrections))
+            yield InForce(corrections)
+
+    def fill(self, generation: Generation, later: Later | None = None, progress: Progress = silent, met: InForce | None = None) -> Outcome:
+        """Apply the log until its end, or until the first entry that is later; note how long it took.
+
+        Args:
+            generation: the one to fill.
+            later: where to stop.
+            progress: is told how many events are done.
+            met: decisions about dead letters that are met; None: all of them, as they are made.
+        """
+        log = self.log if later is None else LogUntil(self.log, later)
+        with nullcontext(met) if met is not None else self.decisions() as in_force:
+            rule = Rule(self.projection, self.registry, in_force)
             projector = Projector(rule, log, generation, self.now, REBUILD_BATCH, keep_bytes=FOLD_BYTES)
             return self._follow(projector, progress)
 
-    def come_close(self, generation: Generation, target: Callable[[], Later], progress: Progress = silent) -> Outcome:
-        """Fill a generation up to a place that moves on meanwhile, until it is close behind it. Ends whatever the traffic."""
+    def meet(self, generation: Generation) -> None:
+        """Let a generation meet every decision: some may have been made after it had parked what they are about."""
+        with self.decisions() as in_force:
+            drain(Rule(self.projection, self.registry, in_force), generation, self.now, in_force.since(0))
+
+    def come_close(self, stretch: Callable[[], Outcome]) -> Outcome:
+        """Fill one stretch after another, up to a place that moves on meanwhile, until close behind it. Ends whatever the traffic."""
         total = Outcome()
         for _ in range(_MOST_STRETCHES):
             begin = self.clock()
-            total.add(self.fill(generation, target(), progress))
+            total.add(stretch())
             if self.clock() - begin < _CLOSE_SECONDS:
                 break
         return total
@@ -189,6 +208,12 @@ class Site:
 def seen(outcome: Outcome) -> int:
     """Return how many entries of the log an outcome speaks of."""
     return outcome.applied + outcome.unhandled + outcome.duplicates + outcome.parked
+
+
+def parked_in(generation: Generation) -> int:
+    """Return how many events are parked in a generation."""
+    with generation.snapshot() as reader:
+        return reader.count(PARKED_EVENTS)
 
 
 def _is_after(log: EventLog, one: Checkpoint | None, other: Checkpoint | None) -> bool:

@@ -227,12 +227,20 @@ def _numbers(row: Count | None) -> Intervals:
 
 
 def _compare_parked(left: Side, right: Side, result: Comparison) -> None:
-    shape = shape_of(PARKED_EVENTS)
-    wanted = (*_PARKED_AS, "type", "reason")
-    table = read_as(shape.name, _PARKED_AS, [column for column in shape.columns if column.name in wanted])
-    for ours, theirs in _pairs(left.reader, right.reader, table):
+    for ours, theirs in _parked_pairs(left.reader, right.reader):
         if (ours is None) == (theirs is None):
             continue
         row, has, lacks = (ours, left, right) if theirs is None else (theirs, right, left)
         event = f"event {row.event_id or row.stream} ({row.type or 'unreadable'}) of topic {row.topic}"
         _find(result, f"{event}: parked in {has.name} ({row.reason}), not in {lacks.name}")
+
+
+def parked_only_in(one: Reader, other: Reader) -> set[tuple[str, str]]:
+    """Return topic and name of the streams of which one generation has an event parked that the other has not."""
+    return {(ours.topic, ours.stream) for ours, theirs in _parked_pairs(one, other) if theirs is None}
+
+
+def _parked_pairs(left: Reader, right: Reader) -> Iterator[tuple[Any, Any]]:
+    shape = shape_of(PARKED_EVENTS)
+    wanted = (*_PARKED_AS, "type", "reason")
+    return _pairs(left, right, read_as(shape.name, _PARKED_AS, [column for column in shape.columns if column.name in wanted]))

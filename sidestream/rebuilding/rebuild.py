@@ -9,11 +9,12 @@ from collections.abc import Callable
 from contextlib import closing
 
 import msgspec
+from msgspec.structs import replace
 
 from sidestream.applying.rules import Outcome
 from sidestream.ports import EventLog, Generation, GenerationInfo, ReadModels
 from sidestream.projection import Projection
-from sidestream.rebuilding.building import Begun, Progress, Site, silent
+from sidestream.rebuilding.building import Begun, Progress, Site, parked_in, silent
 from sidestream.rebuilding.comparing import Comparison
 from sidestream.rebuilding.log_until import Later
 from sidestream.rebuilding.switching import take_over
@@ -29,6 +30,7 @@ class Rebuilt(msgspec.Struct, frozen=True):
         before: the live one when it began, empty where there was none.
         dropped: generations that were removed.
         outcome: what became of the events.
+        parked: how many events are parked in it now; some of those that were, in `outcome`, may have been applied since.
         live: whether queries use the new one now.
         resumed: whether it went on with what a rebuild that died had left.
         comparison: how it differs from the one before; None where there was none.
@@ -38,17 +40,19 @@ class Rebuilt(msgspec.Struct, frozen=True):
     before: str
     dropped: tuple[str, ...]
     outcome: Outcome
+    parked: int
     live: bool
     resumed: bool
     comparison: Comparison | None
 
 
 class Scratch(msgspec.Struct, frozen=True):
-    """A generation as of some moment: its name, how far it has applied each topic, and what became of the events."""
+    """A generation as of some moment: its name, how far it has applied each topic, what became of the events, how many are parked."""
 
     generation: str
     applied: dict[str, str]
     outcome: Outcome
+    parked: int
 
 
 def rebuild(
@@ -89,25 +93,25 @@ def rebuild_at(site: Site, watch: Watch, *, accept: bool = False, keep: bool = T
             comparison = _build(site, live, generation, watch, outcome)
             differs = comparison is not None and not comparison.same
             if differs and not (accept and live is not None and live.version != site.projection.version):
-                dropped = (*begun.dropped, *_set_aside(site, begun.name, keep=keep))
-                return _result(begun, live, dropped, outcome, comparison, is_live=False)
+                found = _result(begun, live, outcome, comparison, parked_in(generation), is_live=False)
+                return replace(found, dropped=(*begun.dropped, *_set_aside(site, begun.name, keep=keep)))
             site.read_models.mark_ready(begun.name)
             take_over(site, generation, live, site.read_models.switch)
-        dropped = (*begun.dropped, *_drop_older(site, {begun.name, live.name if live else ""}))
-        return _result(begun, live, dropped, outcome, comparison, is_live=True)
+            found = _result(begun, live, outcome, comparison, parked_in(generation), is_live=True)
+        return replace(found, dropped=(*begun.dropped, *_drop_older(site, {found.generation, found.before})))
 
 
 def _build(site: Site, live: GenerationInfo | None, generation: Generation, watch: Watch, outcome: Outcome) -> Comparison | None:
     if live is not None:
         return verify_beside(site, live, generation, watch, outcome)
-    outcome.add(site.come_close(generation, site.end_of_log, watch.events))
+    outcome.add(site.come_close(lambda: site.fill(generation, site.end_of_log(), watch.events)))
     return None
 
 
 def _result(
-    begun: Begun, live: GenerationInfo | None, dropped: tuple[str, ...], outcome: Outcome, comparison: Comparison | None, *, is_live: bool
+    begun: Begun, live: GenerationInfo | None, outcome: Outcome, comparison: Comparison | None, parked: int, *, is_live: bool
 ) -> Rebuilt:
-    return Rebuilt(begun.name, live.name if live else "", dropped, outcome, is_live, begun.resumed, comparison)
+    return Rebuilt(begun.name, live.name if live else "", begun.dropped, outcome, parked, is_live, begun.resumed, comparison)
 
 
 def _set_aside(site: Site, name: str, *, keep: bool) -> tuple[str, ...]:
@@ -151,9 +155,9 @@ def build_scratch(site: Site, later: Later, progress: Progress) -> Scratch:
         name = _begin_anew(site)
         with closing(site.read_models.open(name)) as generation:
             outcome = site.fill(generation, later, progress)
-            place = site.vector_of(generation)
+            place, parked = site.vector_of(generation), parked_in(generation)
         site.read_models.set_aside(name, "scratch")
-        return Scratch(name, {topic: at.position if at else "start" for topic, at in place.items()}, outcome)
+        return Scratch(name, {topic: at.position if at else "start" for topic, at in place.items()}, outcome, parked)
 
 
 def _begin_anew(site: Site) -> str:

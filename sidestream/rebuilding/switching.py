@@ -106,12 +106,13 @@ def _refuse_unfit(site: Site, info: GenerationInfo, *, accept: bool) -> None:
 
 
 def take_over(site: Site, generation: Generation, live: GenerationInfo | None, move: Move) -> None:
-    """Catch up with the log, then with the live generation while it stands still; then move the pointer."""
-    site.come_close(generation, site.end_of_log)
+    """Catch up with the log and with what was decided, then with the live generation while it stands still; then move the pointer."""
+    site.come_close(lambda: site.fill(generation, site.end_of_log()))
+    site.meet(generation)
     with ExitStack() as held:
         if live is not None and (left := _readable(site, live)) is not None:
             held.callback(left.close)
-            site.come_close(generation, lambda: up_to(site, site.vector_of(left)))
+            site.come_close(lambda: site.fill(generation, up_to(site, site.vector_of(left))))
             _reach(site, generation, site.vector(held.enter_context(left.unit())))
         move(generation.name, "")
 

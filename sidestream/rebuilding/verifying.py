@@ -3,6 +3,8 @@
     follow the live one's checkpoints until close behind them     the new one never overtakes it
     open a snapshot of the live one: its checkpoints are V        one transaction wrote them: a consistent cut
     step the new one to exactly V                                 the log ends at V for its projector
+        by the decisions about dead letters that the snapshot met     others wait for the switch, or it would be ahead
+        what only the new one has parked is tried once more           decided, or mended, while it was built
     compare the new one with that snapshot                        nobody else writes to the new one
 
 The live generation belongs to another process, or to none; it is never stopped, and nothing is asked of it. On PostgreSQL
@@ -13,11 +15,13 @@ from contextlib import closing
 
 import msgspec
 
-from sidestream.applying.rules import Outcome
+from sidestream.applying.corrections import InForce
+from sidestream.applying.dead_letters import has_met, retry
+from sidestream.applying.rules import Outcome, Rule
 from sidestream.errors import ReadModelError, RefusedByStore, StoreAway, TryAgain
 from sidestream.ports import Generation, GenerationInfo, Reader, TableShape, shape_of
 from sidestream.rebuilding.building import Progress, Site, Vector
-from sidestream.rebuilding.comparing import Comparison, Side, compare
+from sidestream.rebuilding.comparing import Comparison, Side, compare, parked_only_in
 from sidestream.rebuilding.log_until import Later, after_positions
 
 
@@ -38,13 +42,41 @@ def verify_beside(site: Site, live: GenerationInfo, shadow: Generation, watch: W
     except (StoreAway, TryAgain):
         raise
     except ReadModelError as error:
-        outcome.add(site.come_close(shadow, site.end_of_log, watch.events))
+        outcome.add(site.come_close(lambda: site.fill(shadow, site.end_of_log(), watch.events)))
         return Comparison(live.name, shadow.name, findings=[f"{live.name} cannot be read: {error}"])
     with closing(generation):
-        outcome.add(site.come_close(shadow, lambda: up_to(site, site.vector_of(generation)), watch.events))
+        outcome.add(site.come_close(lambda: _come_up(site, generation, shadow, watch)))
         with generation.snapshot() as reader:
-            outcome.add(site.fill(shadow, up_to(site, site.vector(reader)), watch.events))
+            outcome.add(_reach(site, reader, shadow, watch))
             return _beside_snapshot(site, side_of(site, live, reader), shadow, watch.rows)
+
+
+def _come_up(site: Site, live: Generation, shadow: Generation, watch: Watch) -> Outcome:
+    with live.snapshot() as reader:
+        vector, met = _standing(site, reader)
+    return site.fill(shadow, up_to(site, vector), watch.events, met)
+
+
+def _reach(site: Site, live: Reader, shadow: Generation, watch: Watch) -> Outcome:
+    """Bring a generation to the very place where the live one stands in the reader's moment, in the log and in what was decided."""
+    vector, met = _standing(site, live)
+    outcome = site.fill(shadow, up_to(site, vector), watch.events, met)
+    with shadow.snapshot() as reader:
+        streams = parked_only_in(reader, live)
+    if streams:
+        retry(Rule(site.projection, site.registry, met), shadow, site.now, only=streams)
+    return outcome
+
+
+def _standing(site: Site, reader: Reader) -> tuple[Vector, InForce]:
+    """Return how far a generation is, and which decisions it has met.
+
+    First the vector: by this read the moment is chosen. What is recorded after it is in the list too, and waits in the
+    reader; what had been met before it is in the list, and does not.
+    """
+    vector = site.vector(reader)
+    with site.decisions() as in_force:
+        return vector, in_force.only(lambda decision: has_met(reader, decision))
 
 
 def _beside_snapshot(site: Site, live: Side, shadow: Generation, progress: Progress) -> Comparison:

@@ -12,6 +12,7 @@ from sidestream.registry import Registry
 from sidestream.settings import Settings
 from sidestream.tracing import tracing_of
 from sidestream.web.bell import BELL_PATH
+from sidestream.web.correlation import Correlation
 from sidestream.web.health import Check, answer_health
 from sidestream.web.inbox import INBOX_PATH
 from sidestream.web.language import answer_language
@@ -72,6 +73,7 @@ def new_app(
     if language is not None:
         answer_language(app, language, settings)
     app.add_middleware(RequestMetrics, app.state.metrics)
+    app.add_middleware(Correlation)
     if tracing := tracing_of(settings.app_id):
         app.add_middleware(TracedRequests, tracing)
     return app

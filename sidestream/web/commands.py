@@ -3,7 +3,7 @@
     Idempotency-Key   the same key with the same request is given the same answer, `Idempotency-Replayed: true`;
                       with another body 422; while the first is still running 409 with Retry-After
     If-Match          the version that the client has seen, as ETag gave it: 412 where the thing has moved on
-    X-Correlation-ID  the conversation; else the trace of `traceparent`, else a new one. Sent back with the answer
+    X-Correlation-ID  the conversation; else the trace of `traceparent`, else a new one. Sent back with every answer (`correlation`)
     X-Causation-ID    the event that this is asked because of
     traceparent       kept in every event
 
@@ -29,19 +29,17 @@ from sidestream.errors import AlreadyAnswered, CommandRunning, KeyReused, WrongE
 from sidestream.identifiers import new_id
 from sidestream.ports import Answer, Answers
 from sidestream.web.consistency import CONSISTENCY, tell_consistency, tells_consistency
+from sidestream.web.correlation import CORRELATION, VISIBLE, conversation_of
 from sidestream.web.openapi import problems
 from sidestream.web.problems import ProblemError
 from sidestream.writing.repository import Decided, Repository, places_of
 
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 REPLAYED: Final = "Idempotency-Replayed"
-CORRELATION: Final = "X-Correlation-ID"
 CAUSATION: Final = "X-Causation-ID"
 CLAIM_SECONDS: Final = 10.0
 """How long a command may take before somebody else may try the same one: as long a client waits after a crash."""
 RETRY_AFTER_SECONDS: Final = 1
-_VISIBLE: Final = "^[!-~]{1,255}$"
-"""Visible ASCII without a space."""
 _IF_MATCH: Final = r'^(\*|(W/)?"[!#-~]*"([ \t]*,[ \t]*(W/)?"[!#-~]*")*)$'
 _TAG: Final = re.compile(r'(W/)?"([!#-~]*)"')
 
@@ -66,17 +64,18 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 def read_cause(
+    request: Request,
     correlation: Annotated[
-        str | None, Header(alias=CORRELATION, pattern=_VISIBLE, description="the conversation that this belongs to; sent back")
+        str | None, Header(alias=CORRELATION, pattern=VISIBLE, description="the conversation that this belongs to; sent back")
     ] = None,
     causation: Annotated[
-        str | None, Header(alias=CAUSATION, pattern=_VISIBLE, description="the event that this is asked because of")
+        str | None, Header(alias=CAUSATION, pattern=VISIBLE, description="the event that this is asked because of")
     ] = None,
     traceparent: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Cause:
     """Read what the events of this request will carry."""
     trace = known_trace(traceparent)
-    return Cause(correlation or trace_id(trace) or new_id(), causation, trace)
+    return Cause(correlation or conversation_of(request.scope) or trace_id(trace) or new_id(), causation, trace)
 
 
 Caused = Annotated[Cause, Depends(read_cause)]
@@ -87,7 +86,7 @@ async def read_asked(
     request: Request,
     cause: Caused,
     key: Annotated[
-        str | None, Header(alias=IDEMPOTENCY_KEY, pattern=_VISIBLE, description="1 to 255 visible ASCII characters; a repeat is done once")
+        str | None, Header(alias=IDEMPOTENCY_KEY, pattern=VISIBLE, description="1 to 255 visible ASCII characters; a repeat is done once")
     ] = None,
     if_match: Annotated[str | None, Header(pattern=_IF_MATCH, max_length=1000, description="the ETag that the client has seen")] = None,
 ) -> Asked:

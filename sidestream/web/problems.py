@@ -19,6 +19,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sidestream import errors
+from sidestream.web.correlation import conversation_of
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 1
@@ -134,7 +135,8 @@ def _on_sidestream_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.SidestreamError)
     status = status_of(error)
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        log_line.error("request failed", method=request.method, path=request.url.path, code=error.code, exc_info=error)
+        where = {"method": request.method, "path": request.url.path, "correlation_id": conversation_of(request.scope)}
+        log_line.error("request failed", **where, code=error.code, exc_info=error)
         return problem(status, "The service failed. Its log says why.", code=error.code)
     return problem(status, str(error), code=error.code)
 
@@ -195,7 +197,8 @@ class LastResort:
         try:
             await self._app(scope, receive, noted)
         except Exception as error:
-            log_line.exception("request failed", method=scope["method"], path=scope["path"], error=type(error).__name__)
+            where = {"method": scope["method"], "path": scope["path"], "correlation_id": conversation_of(scope)}
+            log_line.exception("request failed", **where, error=type(error).__name__)
             if started:
                 raise
             await problem(500, "The service failed. Its log says why.")(scope, receive, send)

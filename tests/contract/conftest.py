@@ -7,9 +7,14 @@ import pytest
 
 from sidestream.ports import ReadModels
 from tests.brokers.fixtures import broker_server
+from tests.contract.arriving import inbox, late_inbox
+from tests.contract.bank import bank
+from tests.contract.correcting import corrections, desk
+from tests.contract.rebuilt import web
+from tests.contract.valkey import in_redis, server
 from tests.postgres import Postgres, running_postgres
 
-__all__ = ["broker_server"]
+__all__ = ["bank", "broker_server", "corrections", "desk", "in_redis", "inbox", "late_inbox", "server", "web"]
 
 
 @pytest.fixture(scope="session")

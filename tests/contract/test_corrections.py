@@ -1,122 +1,13 @@
 """Corrections: what an operator decides about a dead letter outlives every generation. On every read model adapter."""
 
-from collections.abc import Iterator
-from contextlib import closing
-from typing import Any
-
 import msgspec
 import pytest
 
-from sidestream.applying.applied import BOOKKEEPING
-from sidestream.applying.corrections import BESIDE, Correction, Corrections, InForce, checked, with_data, with_fields
-from sidestream.applying.dead_letters import Letter, drain, letters_about, parked_events, parked_streams, retry
-from sidestream.applying.projector import Projector
-from sidestream.applying.rules import Rule
+from sidestream.applying.corrections import checked
+from sidestream.applying.dead_letters import parked_events, parked_streams, retry
 from sidestream.errors import InvalidEvent
-from sidestream.ports import Generation, ReadModels
-from tests.contract.test_projecting import ACCOUNTS, REGISTRY, TOPIC, Balances, Bank
-
-
-@pytest.fixture
-def corrections(read_models: ReadModels) -> Iterator[Corrections]:
-    with closing(Corrections(read_models.beside(BESIDE))) as made:
-        yield made
-
-
-class Desk:
-    """A bank with an operator: the log, a live generation, and as many others as a test wants."""
-
-    def __init__(self, read_models: ReadModels, corrections: Corrections) -> None:
-        self.bank = Bank(read_models)
-        self.corrections = corrections
-        self.in_force = InForce(corrections)
-        self.rule = Rule(Balances(), REGISTRY, self.in_force)
-        self.bank.rule = self.rule
-        self.bank.projector = self.bank.new_projector()
-
-    def letter(self, event_id: str) -> Letter:
-        (letter,) = letters_about(self.bank.generation, event_id)
-        return letter
-
-    def decide(self, letter: Letter, kind: Any, wire: bytes = b"") -> Correction:
-        recorded = self.corrections.record(letter.correction(kind, wire, who="ann", why="typo", at="2026-11-21T09:00:00Z"))
-        self.in_force.refresh()
-        return recorded
-
-    def edit(self, event_id: str, amount: Any) -> Correction:
-        letter = self.letter(event_id)
-        wire = checked(letter.original, with_data(letter.original, msgspec.json.encode({"amount": amount})))
-        return self.decide(letter, "edit", wire)
-
-    def skip(self, event_id: str) -> Correction:
-        return self.decide(self.letter(event_id), "skip")
-
-    def drain(self, since: int = 0) -> None:
-        drain(self.rule, self.bank.generation, lambda: "later", self.in_force.since(since))
-
-    def rebuilt(self, batch: int = 5000) -> Generation:
-        name = self.bank.read_models.create(1, (*BOOKKEEPING, ACCOUNTS), "")
-        generation = self.bank.read_models.open(name)
-        Projector(self.rule, self.bank.log, generation, lambda: "now", batch).catch_up()
-        return generation
-
-    def expect(self, accounts: dict[str, tuple[int, str]]) -> None:
-        """The drained one and one built anew hold the same, and nothing is parked in either."""
-        live = self.bank.generation
-        for generation in (live, self.rebuilt(), self.rebuilt(batch=1)):
-            self.bank.generation = generation
-            assert self.bank.accounts() == accounts
-            assert not parked_streams(generation), parked_events(generation)
-        self.bank.generation = live
-
-
-@pytest.fixture
-def desk(read_models: ReadModels, corrections: Corrections) -> Desk:
-    return Desk(read_models, corrections)
-
-
-# ── the record ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def correction(name: str, kind: str = "skip") -> Correction:
-    return Correction(0, "event", "/s", name, kind, b"", b"{}", "ann", "because", "now")
-
-
-def test_a_decision_is_kept_with_the_original_who_why_and_when(corrections: Corrections) -> None:
-    recorded = corrections.record(Correction(0, "event", "/s", "\x00🎈", "edit", b"\x00new", b"\xffold", "ann", "why \x00 not", "now"))
-    assert recorded.number == 1
-    assert corrections.after(0) == [recorded]
-    assert corrections.after(1) == []
-
-
-def test_a_second_place_of_the_same_projection_sees_the_same(read_models: ReadModels, corrections: Corrections) -> None:
-    recorded = corrections.record(correction("one"))
-    with closing(Corrections(read_models.beside(BESIDE))) as other:
-        assert other.after(0) == [recorded]
-        assert other.record(correction("two")).number == 2
-    assert [each.name for each in corrections.after(0)] == ["one", "two"]
-
-
-def test_of_several_decisions_the_last_is_in_force_and_all_are_kept(corrections: Corrections) -> None:
-    in_force = InForce(corrections)
-    for kind in ("edit", "skip", "undo"):
-        corrections.record(correction("one", kind))
-    corrections.record(correction("two"))
-    assert in_force.refresh() == 4
-    assert in_force.find(("event", "/s", "one")) is None
-    assert [each.name for each in in_force.since(0)] == ["two"]
-    assert [each.kind for each in corrections.after(0)] == ["edit", "skip", "undo", "skip"]
-
-
-def test_a_generation_that_is_dropped_takes_no_decision_with_it(read_models: ReadModels, corrections: Corrections) -> None:
-    name = read_models.create(1, BOOKKEEPING, "")
-    corrections.record(correction("one"))
-    read_models.drop(name)
-    assert len(corrections.after(0)) == 1
-    assert read_models.generations() == ()
-
-
-# ── what becomes of events ───────────────────────────────────────────────────────────────────────────────────────────
+from tests.contract.bank import TOPIC
+from tests.contract.correcting import Desk
 
 
 def test_an_edited_event_is_applied_instead_and_the_stream_behind_it_drains_in_order(desk: Desk) -> None:
@@ -317,44 +208,3 @@ def test_what_comes_before_a_refused_event_of_its_stream_is_applied_by_a_retry(d
     desk.drain()
     assert bank.accounts() == {"account-a": (3, "1 2")}
     assert bank.reasons() == ["refused-by-store", "behind"]
-
-
-# ── the event to use instead ─────────────────────────────────────────────────────────────────────────────────────────
-
-WIRE = b'{"id":"1","source":"/s","type":"t","producer":"p","sequence":"01","data":{"a":1.0,"b":9007199254740993},"own":12.50}'
-
-
-def test_no_number_changes_in_what_is_not_edited() -> None:
-    assert with_fields(WIRE, b'{"c":1.0}') == WIRE.replace(b"740993}", b'740993,"c":1.0}')
-    assert with_data(WIRE, b"0.10") == WIRE.replace(b'{"a":1.0,"b":9007199254740993}', b"0.10")
-
-
-@pytest.mark.parametrize(
-    "instead",
-    [
-        WIRE.replace(b'"1"', b'"2"'),
-        WIRE.replace(b'"/s"', b'"/t"'),
-        WIRE.replace(b'"p"', b'"q"'),
-        WIRE.replace(b'"01"', b'"02"'),
-        WIRE[:-1] + b',"subject":"x"}',
-        WIRE[:-1] + b',"streamversion":4}',
-        b"{",
-        WIRE[:-1] + b',"x":"' + b"x" * 4 * 1024 * 1024 + b'"}',
-    ],
-)
-def test_an_event_that_is_another_one_cannot_be_used_instead(instead: bytes) -> None:
-    with pytest.raises(InvalidEvent, match="edit: "):
-        checked(WIRE, instead)
-
-
-@pytest.mark.parametrize(("original", "data"), [(WIRE, b"{"), (WIRE, b"\xff"), (b"{", b"{}"), (b"[]", b"{}")])
-def test_what_is_no_json_is_refused(original: bytes, data: bytes) -> None:
-    with pytest.raises(InvalidEvent, match="edit: expected"):
-        with_data(original, data)
-
-
-def test_fields_are_set_in_an_object_only() -> None:
-    with pytest.raises(InvalidEvent, match="edit: expected --set"):
-        with_fields(WIRE, b"[]")
-    with pytest.raises(InvalidEvent, match="edit: expected the event's data"):
-        with_fields(WIRE.replace(b'{"a":1.0,"b":9007199254740993}', b"5"), b"{}")

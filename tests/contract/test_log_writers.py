@@ -17,7 +17,8 @@ from tests.brokers.chosen import with_a_log
 from tests.brokers.servers import Server as BrokerServer
 from tests.brokers.servers import running_server
 from tests.brokers.written import open_written
-from tests.contract.test_event_log import DATA_AS_IT_CAME, Server
+from tests.contract.logs import DATA_AS_IT_CAME
+from tests.contract.valkey import Server
 from tests.unit.test_moving import counted
 
 
@@ -50,7 +51,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
         yield InMemory()
         return
     if request.param == "redis":
-        from tests.contract.test_event_log import InRedis
+        from tests.contract.valkey import InRedis
 
         in_redis = InRedis(request.getfixturevalue("valkey").port)
         in_redis.client.flushall()

@@ -39,7 +39,7 @@ class AllApps:
 
     def __init__(self, apps: dict[str, FastAPI], backbone: MemoryBackbone) -> None:
         self.apps = apps
-        self._backbone = backbone
+        self.backbone = backbone
 
     def door(self, app: str) -> httpx.AsyncClient:
         """Return a client whose requests reach the app; what the app raises is its own to answer."""
@@ -47,9 +47,9 @@ class AllApps:
 
     def recorded(self) -> int:
         """Return how many events stand in all stores and in the log."""
-        log = self._backbone.log()
+        log = self.backbone.log()
         in_log = sum(log.extent(topic).length for topic in events.registry().topics)
-        return in_log + sum(len(self._backbone.event_store(name).follow(0, 100_000)) for name in STORES)
+        return in_log + sum(len(self.backbone.event_store(name).follow(0, 100_000)) for name in STORES)
 
 
 @asynccontextmanager

@@ -11,16 +11,21 @@ import httpx
 import msgspec
 import pytest
 from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
 import events
 from events.orders import OrderPaid, order_stream
 from services.orders import bootstrap as orders
 from services.shipping import bootstrap as shipping
+from services.shipping.due import Shipment
+from services.shipping.parcels import Verdict
+from services.shipping.refusing import Refusals
 from sidestream.adapters.memory_log import MemoryLog
 from sidestream.backbone import MemoryBackbone
 from sidestream.event import Counted, Envelope, decode_event, encode_event
 from sidestream.identifiers import new_id, now
 from sidestream.settings import Settings
+from sidestream.web.problems import problem
 from tests.waiting import until
 
 TEA = {"article": "tea", "quantity": 3, "unit_minor": 450}
@@ -169,6 +174,139 @@ async def test_a_payment_of_an_order_that_nobody_knows_is_refused_with_its_reaso
         answer = await shop.doors["shipping"].get("/shipments", params={"state": "refused"})
     assert [(each["order"], each["refused"].split(":")[0]) for each in answer.json()["shipments"]] == [(unknown, "unknown-order")]
     assert [(event.type, event.subject) for event in shop.log("shipments")] == [("shipment.refused", f"shipment-{unknown}")]
+
+
+# ── a refused one is tried again ─────────────────────────────────────────────────────────────────────────────────────
+
+
+class NobodyKnows:
+    """An orders service with an empty store: it refuses every command for good."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.asked += 1
+        await problem(404, "there is no such order", code="unknown-order")(scope, receive, send)
+
+
+@asynccontextmanager
+async def refused(shop: Shop, count: int = 1) -> AsyncIterator[list[str]]:
+    """Paid orders, each refused once. Orders is away while the block runs, then what was retried is shipped."""
+    await shop.start_orders()
+    orders_app = shop.backbone._apps["orders"]
+    shop.backbone._apps["orders"] = NobodyKnows()
+    expected = await shop.paid(count)
+    async with shop.shipping():
+        await until(lambda: all_are(shop, "refused", expected))
+        del shop.backbone._apps["orders"]
+        yield expected
+        shop.backbone._apps["orders"] = orders_app
+        await shop.all_shipped([*retried_orders(shop)])
+
+
+async def all_are(shop: Shop, state: str, expected: list[str]) -> bool:
+    return {await state_of(shop, order) for order in expected} == {state}
+
+
+def story_of(shop: Shop, order: str) -> list[Envelope]:
+    """What the store says of a shipment, whether it is published yet or not."""
+    return [decode_event(stored.wire) for stored in shop.backbone.event_store("shipping").read_stream(f"shipment-{order}")]
+
+
+def retried_orders(shop: Shop) -> Counter[str]:
+    events = [decode_event(stored.wire) for stored in shop.backbone.event_store("shipping").read_topic("shipments")]
+    return Counter(str(event.subject).partition("-")[2] for event in events if event.type == "shipment.retried")
+
+
+async def retry(shop: Shop, order: str, key: str = "", door: str = "shipping", **headers: str) -> httpx.Response:
+    sent = {**headers, **({"idempotency-key": key} if key else {})}
+    return await shop.doors[door].post(f"/shipments/{order}/retry", headers=sent)
+
+
+async def test_a_refused_shipment_is_retried_and_then_shipped_once(shop: Shop) -> None:
+    async with refused(shop, 3) as (order, other, _):
+        answer = await retry(shop, order, "r-1", **{"x-correlation-id": "desk-7"})
+        await until(lambda: all_are(shop, "due", [order]))
+        shop.backbone._apps["orders"] = NobodyKnows()
+        await until(lambda: all_are(shop, "refused", [order]))
+        del shop.backbone._apps["orders"]
+        again = await retry(shop, order, "r-2")
+        assert await state_of(shop, other) == "refused"
+    assert (answer.status_code, again.status_code) == (200, 200), answer.text + again.text
+    assert (answer.json()["state"], answer.json()["attempt"], again.json()["attempt"]) == ("due", 1, 2)
+    assert (answer.headers["etag"], answer.headers["x-correlation-id"]) == ('"2"', "desk-7")
+    assert [place["topic"] for place in answer.json()["consistency"]] == ["shipments"]
+    story = story_of(shop, order)
+    assert [event.type for event in story] == ["shipment.refused", "shipment.retried", "shipment.refused", "shipment.retried"]
+    assert story[1].correlationid == "desk-7"
+
+
+async def test_a_query_that_waits_for_the_retry_sees_it(shop: Shop) -> None:
+    async with refused(shop) as (order,):
+        answer = await retry(shop, order)
+        headers = {"sidestream-consistency": answer.headers["sidestream-consistency"], "sidestream-wait": "10s"}
+        found = await shop.doors["shipping"].get(f"/shipments/{order}", headers=headers)
+    assert found.json()["attempt"] == 1
+
+
+async def test_the_same_retry_asked_many_times_is_answered_once_and_the_same(shop: Shop) -> None:
+    async with refused(shop) as (order,):
+        answers = await asyncio.gather(*(retry(shop, order, "r-1") for _ in range(20)))
+        last = await retry(shop, order, "r-1")
+    assert {answer.status_code for answer in answers} <= {200, 409}
+    assert all("retry-after" in answer.headers for answer in answers if answer.status_code == 409)
+    assert last.headers["idempotency-replayed"] == "true"
+    assert {answer.text for answer in answers if answer.status_code == 200} == {last.text}
+    assert retried_orders(shop) == Counter([order])
+
+
+async def test_of_many_who_retry_at_once_by_two_replicas_one_does_and_the_others_are_told(shop: Shop) -> None:
+    async with refused(shop) as (order,):
+        shop.doors["first"] = shop.doors["shipping"]
+        async with shop.shipping():
+            shop.doors["second"] = shop.doors["shipping"]
+            answers = await asyncio.gather(*(retry(shop, order, f"r-{at}", ("first", "second")[at % 2]) for at in range(12)))
+    told = Counter((answer.status_code, answer.json().get("type", "")) for answer in answers)
+    assert told == {(200, ""): 1, (409, "urn:sidestream:problem:shipment-due"): 11}
+    assert retried_orders(shop) == Counter([order])
+
+
+async def test_only_a_refused_shipment_can_be_retried(shop: Shop) -> None:
+    await shop.start_orders()
+    async with shop.shipping():
+        (shipped,) = await shop.paid()
+        await shop.all_shipped([shipped])
+        cancelled = str((await shop.doors["orders"].post("/orders", json=PLACE)).json()["order"])
+        await shop.doors["orders"].post(f"/orders/{cancelled}/cancellation", json={"reason": "late"})
+
+        async def both_known() -> bool:
+            return (await state_of(shop, shipped), await state_of(shop, cancelled)) == ("shipped", "cancelled")
+
+        await until(both_known)
+        answers = {name: await retry(shop, name) for name in (shipped, cancelled, new_id(), "order-x", "%00")}
+    found = [(answer.status_code, answer.json()["type"].rpartition(":")[2]) for answer in answers.values()]
+    assert found == [(409, "shipment-shipped"), (409, "shipment-cancelled"), *[(404, "unknown-shipment")] * 3]
+    assert {answer.headers["content-type"] for answer in answers.values()} == {"application/problem+json"}
+    assert shop.log("shipments") == []
+
+
+async def test_a_retry_says_which_version_it_has_seen_if_it_likes(shop: Shop) -> None:
+    async with refused(shop) as (order,):
+        late = await retry(shop, order, **{"if-match": '"7"'})
+        assert (late.status_code, late.headers["etag"]) == (412, '"1"')
+        assert retried_orders(shop) == Counter()
+        assert (await retry(shop, order, **{"if-match": '"1"'})).status_code == 200
+
+
+async def test_a_late_refusal_of_an_attempt_that_was_retried_meanwhile_records_nothing(shop: Shop) -> None:
+    """A replica that was slow comes with what orders answered to the first attempt, after the second has begun."""
+    async with refused(shop) as (order,):
+        found = (await shop.doors["shipping"].get(f"/shipments/{order}")).json()
+        await retry(shop, order)
+        refusals = Refusals(shop.backbone.event_store("shipping"), events.registry(), lambda: None)
+        refusals.record(Shipment(order, "due", found["paid_event"]), Verdict("refused", "unknown-order", "late"))
+        assert [event.type for event in story_of(shop, order)] == ["shipment.refused", "shipment.retried"]
 
 
 async def test_a_payment_that_names_no_order_is_parked_and_the_others_go_on(shop: Shop) -> None:

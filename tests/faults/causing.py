@@ -5,20 +5,14 @@ Only processes are mended by being started again, as any supervisor would; no da
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 import redis
 
-from sidestream.launcher.process import Process
-from tests.faults.day import LONG, Day, Fault
+from tests.faults.brokers import TOPICS, Breakable
+from tests.faults.day import LONG, PROJECTIONS, Day, Fault, kill_and_start
 from tests.faults.load import Load
-
-PROJECTIONS = ("tally", "balances")
-
-
-async def kill_and_start(part: Process) -> None:
-    await part.kill()
-    await part.start()
+from tests.faults.replicas import beside
+from tests.faults.strangers import publish
 
 
 async def nothing(day: Day, load: Load) -> None:
@@ -51,24 +45,19 @@ async def kill_a_sidecar(day: Day, load: Load) -> None:
 
 async def kill_the_broker(day: Day, load: Load) -> None:
     await load.reached(day.dice.random())
-    await kill_and_start(day.system.broker)
+    await day.mend(await day.kill(day.broker))
 
 
 async def kill_two_at_once(day: Day, load: Load) -> None:
-    parts = [part for pair in day.system for part in (pair.app, pair.sidecar)] + [day.system.broker]
+    parts: list[Breakable] = [part for pair in day.system for part in (pair.app, pair.sidecar)]
     await load.reached(day.dice.random())
-    both = day.dice.sample(parts, 2)
+    both = day.dice.sample([*parts, day.broker], 2)
     day.note(f"  {' and '.join(part.name for part in both)}")
-    for part in both:
-        part.end_at_once()
-    for part in both:
-        await part.kill()
-    for part in both:
-        await part.start()
+    await day.mend(await day.kill(*both))
 
 
 async def pause_the_broker(day: Day, load: Load) -> None:
-    await _paused([day.system.broker], day, load, 3.0 if LONG else 1.5)
+    await _paused([day.broker], day, load, 3.0 if LONG else 1.5)
 
 
 async def pause_a_projection_and_its_sidecar(day: Day, load: Load) -> None:
@@ -94,23 +83,36 @@ async def no_bell_at_all(day: Day, load: Load) -> None:
 async def fill_the_broker(day: Day, load: Load) -> None:
     """No memory left, and nothing is evicted: writes are refused until there is room again."""
     await load.reached(day.dice.random() * 0.8)
-    with redis.Redis(port=day.system.broker.port) as broker:
+    with redis.Redis(port=day.broker.port) as broker:
         broker.config_set("maxmemory", "1mb")
         await asyncio.sleep(2.0 if LONG else 0.7)  # how long the fault lasts
         broker.config_set("maxmemory", "0")
 
 
-async def repeat_and_reorder_entries(day: Day, load: Load) -> None:
-    """Copies of entries are added to the log in any order, as a sidecar that repeats its own writes would."""
+async def strangers_repeat_and_reorder_entries(day: Day, load: Load) -> None:
+    """Copies of events are published in any order through the sidecar's plain API, by somebody who keeps none of our rules."""
     await load.reached(day.dice.random())
-    with redis.Redis(port=day.system.broker.port) as broker:
-        for topic in ("votes", "accounts"):
-            entries: Any = broker.xrange(topic)
-            for _, entry in day.dice.choices(entries, k=min(len(entries), 100)) if entries else ():
-                broker.xadd(topic, entry)
+    for topic in TOPICS:
+        events = await asyncio.to_thread(day.broker.entries, topic)
+        for event in day.dice.choices(events, k=min(len(events), 100)) if events else ():
+            await publish(day.system["votes"].sidecar_url, topic, event)
 
 
-async def _paused(parts: Sequence[Process], day: Day, load: Load, seconds: float) -> None:
+async def two_replicas_of_a_projection(day: Day, load: Load) -> None:
+    """A second app with a sidecar of its own shares deliveries and generation; any of the four is killed, then the second goes."""
+    name = day.dice.choice(PROJECTIONS)
+    first = day.system[name]
+    async with beside(day.system, name) as second:
+        await load.reached(day.dice.random() * 0.5)
+        victim = day.dice.choice((first.app, first.sidecar, second.app, second.sidecar))
+        day.note(f"  {victim.name} is killed")
+        await kill_and_start(victim)
+        await load.reached(1.0)
+        await day.be_exact()
+        await day.be_exact({name: second.app.url})
+
+
+async def _paused(parts: Sequence[Breakable], day: Day, load: Load, seconds: float) -> None:
     await load.reached(day.dice.random() * 0.8)
     for part in parts:
         part.pause()
@@ -132,5 +134,8 @@ FAULTS: Sequence[Fault] = (
     pause_a_sidecar_of_a_service,
     no_bell_at_all,
     fill_the_broker,
-    repeat_and_reorder_entries,
+    strangers_repeat_and_reorder_entries,
+    two_replicas_of_a_projection,
 )
+IN_WORDS_OF_REDIS: Sequence[Fault] = (fill_the_broker,)
+"""A limit of memory that is set while the broker runs: only Redis and Valkey have it."""

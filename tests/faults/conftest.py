@@ -1,11 +1,13 @@
 """How many bad days are lived through: one with a fresh seed, short, or those asked for, long."""
 
+import os
 import random
 from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.day import SEEDS_ASKED_FOR
+from tests.conftest import SEED_OF_THE_RUN
+from tests.faults.day import SEEDS_ASKED_FOR, said_again
 from tests.postgres import Postgres, running_postgres
 
 
@@ -14,10 +16,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("seed", _seeds(SEEDS_ASKED_FOR or "1"))
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    terminalreporter.write_line(f"Bad days are lived again with {said_again(_seeds(SEEDS_ASKED_FOR or '1'))}")
+
+
 def _seeds(wanted: str) -> list[int]:
     if "," in wanted:
         return [int(seed) for seed in wanted.split(",") if seed]
-    return [random.SystemRandom().randrange(1_000_000) for _ in range(int(wanted))]
+    dice = random.Random(os.environ[SEED_OF_THE_RUN])
+    return [dice.randrange(1_000_000) for _ in range(int(wanted))]
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import random
 import shutil
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -22,30 +23,34 @@ import psycopg
 from psycopg import sql
 
 from sidestream.launcher.system import System
+from tests.brokers.servers import SIDECARS_GO_FIRST
+from tests.faults.brokers import EMBEDDED, Breakable, Broker, system_on
 from tests.faults.load import Load, balances_of, casts_in, deposits_in, tally_of
-from tests.parts import REPOSITORY, running_system
 from tests.waiting import until
 
 SEEDS: Final = "SIDESTREAM_FAULT_SEEDS"
 """A number: so many fresh seeds. A list with commas, also of one (`42,`): these very seeds."""
 SEEDS_ASKED_FOR: Final = os.environ.get(SEEDS, "")
-LONG: Final = bool(SEEDS_ASKED_FOR)
+LENGTH: Final = "SIDESTREAM_FAULT_DAYS"
+"""`long` or `short`; left out: long where seeds are asked for."""
+LONG: Final = os.environ.get(LENGTH, "long" if SEEDS_ASKED_FOR else "short") == "long"
 """Whether faults last as long as they may, under full load; a day of the whole test run is short."""
-RUN_FILE: Final = REPOSITORY / "tests" / "apps" / "faults.yaml"
+PROJECTIONS: Final = ("tally", "balances")
 TOO_LARGE: Final = 2**63
 """Cents that no database's integer holds."""
 _PATIENCE: Final = 60.0
 
 
 class Day:
-    """A system and what it was promised. Made by `a_day`.
+    """A system, its broker and what it was promised. Made by `a_day`.
 
     `votes_door` and `bank_door` say where clients post; `unpayable` are the amounts at which an account ends, `parked` how
     many events of each projection must be parked, `language` which version the bank and its readers speak.
     """
 
-    def __init__(self, seed: int, system: System, database: str) -> None:
+    def __init__(self, seed: int, system: System, broker: Broker, database: str) -> None:
         self.system = system
+        self.broker = broker
         self.database = database
         self.dice = random.Random(seed)
         self.loads: list[Load] = []
@@ -79,6 +84,25 @@ class Day:
             group.create_task(fault(self, load))
         return load
 
+    async def kill(self, *parts: Breakable) -> Sequence[Breakable]:
+        """Kill them at once; return what is dead then: where the broker's sidecars must go first, these too."""
+        first: list[Breakable] = []
+        if self.broker in parts and self.broker.kind in SIDECARS_GO_FIRST:
+            first = [pair.sidecar for pair in self.system]
+        for sidecar in first:
+            await sidecar.kill()
+        others = [part for part in parts if part not in first]
+        for part in others:
+            part.end_at_once()
+        for part in others:
+            await part.kill()
+        return [*first, *others]
+
+    async def mend(self, dead: Sequence[Breakable]) -> None:
+        """Start what was killed, as a supervisor does: the broker before those who need it."""
+        for part in sorted(dead, key=lambda part: part is not self.broker):
+            await part.start()
+
     def _next_votes_door(self) -> str:
         """A fault may send clients elsewhere while they post."""
         return self.votes_door()
@@ -90,37 +114,56 @@ class Day:
 
     async def be_exact(self, doors: dict[str, str] | None = None) -> None:
         """Wait until the read models are what the fold says, at these doors of tally and balances."""
-        doors = {"tally": self.system["tally"].url, "balances": self.system["balances"].url, **(doors or {})}
-        await self._reads("the tally", lambda: tally_now(doors["tally"], list(tally_of(self.loads))), tally_of(self.loads))
+        doors = {name: self.system[name].url for name in PROJECTIONS} | (doors or {})
+        polls = list(tally_of(self.loads))
+        await self._reads("the tally", lambda: tally_now(doors["tally"], polls), lambda: tally_of(self.loads))
         await self.all_published()
-        balances = await asyncio.to_thread(lambda: balances_of(deposits_in(self.system.broker.port), self.unpayable))
-        await self._reads("balances", lambda: _get(f"{doors['balances']}/balances"), balances)
-        casts = await asyncio.to_thread(casts_in, self.system.broker.port)
-        await self._reads("casts", lambda: _get(f"{doors['balances']}/casts"), casts)
+        await self._reads("balances", lambda: _get(f"{doors['balances']}/balances"), self._balances)
+        await self._reads("casts", lambda: _get(f"{doors['balances']}/casts"), lambda: casts_in(self.broker.entries("votes")))
         for projection, expected in self.parked.items():
-            found = await asyncio.to_thread(self.parked_in, projection)
-            assert all(len(events) == expected for events in found.values()), f"{projection}: parked: {expected} expected, {found}"
+            await self._parks(projection, expected)
+
+    def _balances(self) -> dict[str, list[object]]:
+        return balances_of(deposits_in(self.broker.entries("accounts")), self.unpayable)
 
     async def all_published(self) -> None:
-        """Every accepted deposit gets into the log, however long its relay was away."""
-        promised = {(str(deposit["request"]), deposit["cents"]) for load in self.loads for deposit in load.deposits}
+        """Every accepted deposit gets into the log, once, however long its relay was away."""
+        promised = {f"{deposit['request']}: {deposit['cents']}": 1 for load in self.loads for deposit in load.deposits}
 
-        def missing() -> set[tuple[str, Any]]:
-            return promised ^ {made for deposits in deposits_in(self.system.broker.port).values() for made in deposits}
+        def published() -> dict[str, int]:
+            made = deposits_in(self.broker.entries("accounts")).values()
+            return dict(Counter(f"{request}: {cents}" for deposits in made for request, cents in deposits))
 
-        await until(lambda: not missing(), _PATIENCE, lambda: f"all deposits in the log; differ: {sorted(map(str, missing()))[:5]};")
+        await self._reads("the deposits in the log", lambda: asyncio.to_thread(published), lambda: promised)
 
-    async def _reads(self, what: str, read: Callable[[], Coroutine[None, None, object]], expected: object) -> None:
-        self.expected[what] = expected
+    async def _reads(self, what: str, read: Callable[[], Coroutine[None, None, object]], fold: Callable[[], object]) -> None:
+        """Wait until it reads what the fold says, as long as it comes nearer.
+
+        The fold is worked out anew each time: what an app had in hand when its client gave up may be published later.
+        """
         found: object = None
 
-        async def equal() -> bool:
+        async def equal_or_moved() -> bool:
             nonlocal found
+            before = found
+            self.expected[what] = await asyncio.to_thread(fold)
             found = await read()
-            return found == expected
+            return found == self.expected[what] or found != before
 
-        await until(equal, _PATIENCE, lambda: f"{what}: {_difference(expected, found)}:")
+        while found is None or found != self.expected[what]:
+            await until(equal_or_moved, _PATIENCE, lambda: f"{what}: {_difference(self.expected[what], found)}:")
         del self.expected[what]
+
+    async def _parks(self, projection: str, expected: int) -> None:
+        """What will never be applied is in no read model: it may arrive after everything else."""
+        found: dict[str, list[tuple[Any, ...]]] = {}
+
+        def as_expected() -> bool:
+            nonlocal found
+            found = self.parked_in(projection)
+            return all(len(events) == expected for events in found.values())
+
+        await until(as_expected, _PATIENCE, lambda: f"{projection}: parked: {expected} expected, {found}")
 
     def parked_in(self, projection: str) -> dict[str, list[tuple[Any, ...]]]:
         """Read by hand what each generation has parked: topic, stream, reason, detail."""
@@ -137,12 +180,18 @@ Fault = Callable[[Day, Load], Coroutine[None, None, None]]
 _PARKED: Final = "SELECT topic, stream, reason, detail FROM sidestream_parked_events ORDER BY topic, stream, ordinal"
 
 
+async def kill_and_start(part: Breakable) -> None:
+    await part.kill()
+    await part.start()
+
+
 @asynccontextmanager
-async def a_day(seed: int, folder: Path, database: str = "") -> AsyncIterator[Day]:
-    """Everything in the run file of the faults; with a database its read models are there."""
+async def a_day(seed: int, folder: Path, database: str = "", broker: str = EMBEDDED) -> AsyncIterator[Day]:
+    """Everything in the run file of the faults, on this broker; with a database its read models are there."""
     environment = {"SIDESTREAM_DATABASE_URL": database} if database else {}
-    async with running_system(folder, RUN_FILE, environment=environment, guarded=False) as system:
-        day = Day(seed, system, database)
+    async with system_on(broker, folder, environment) as (system, its_broker):
+        day = Day(seed, system, its_broker, database)
+        day.note(f"a day on {broker}, seed {seed}")
         try:
             yield day
         except BaseException as failure:
@@ -150,15 +199,20 @@ async def a_day(seed: int, folder: Path, database: str = "") -> AsyncIterator[Da
             raise
 
 
+def said_again(seeds: Sequence[int]) -> str:
+    """Return the variables that live these days again."""
+    return f"{LENGTH}={'long' if LONG else 'short'} {SEEDS}={','.join(map(str, seeds))},"
+
+
 def _evidence(seed: int, day: Day, folder: Path) -> str:
     """Say how to live this day again; copy what a later test run would sweep away."""
     wanted = os.environ.get("SIDESTREAM_FAULT_EVIDENCE", "")
-    kept = Path(wanted) / str(seed) if wanted else folder
+    kept = Path(wanted) / day.broker.kind / str(seed) if wanted else folder
     if wanted:
         shutil.copytree(folder, kept, dirs_exist_ok=True)
     (kept / "expected.json").write_text(json.dumps(day.expected, indent=1, default=str))
     lines = "\n  ".join(day.history)
-    again = f"A bad day failed. Seed {seed}: {SEEDS}={seed}, lives it again."
+    again = f"A bad day on {day.broker.kind} failed. {said_again([seed])} lives it again."
     return f"{again}\nSchedule:\n  {lines}\nEvidence: {kept} (logs, data, expected.json)"
 
 

@@ -1,8 +1,8 @@
 """Faults of what is said, and of who says it: a lost answer, an event nobody can apply, a language not known yet, an old relay."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import replace
 
 from sidestream.applying.dead_letters import Retried, retry
@@ -14,47 +14,64 @@ from sidestream.settings import Settings
 from tests.apps.balances.bootstrap import POISON, Balances
 from tests.apps.bank import language
 from tests.faults.answers import Wire, wire_to
-from tests.faults.causing import kill_and_start
-from tests.faults.day import LONG, TOO_LARGE, Day, Fault
-from tests.faults.load import Load, entries_in, repeats_in
+from tests.faults.day import LONG, TOO_LARGE, Day, Fault, kill_and_start
+from tests.faults.load import Load, repeats_in
 from tests.parts import replica_of
 from tests.waiting import until
 
 
-async def lose_the_answers_of_a_sidecar(day: Day, load: Load) -> None:
+async def lose_the_answers_of_a_relay(day: Day, load: Load) -> None:
     """Publishes arrive, their answers do not: the relay sends them again, and the log holds them twice."""
-    await _lose_answers(day, load, "bank")
-    # Direct facts that may stand in any order are not sent again: their client is told, and sends them anew.
-    await _lose_answers(day, load, "votes")
+    async with _behind_a_wire(day, "bank") as wire:
+        before = await asyncio.to_thread(_repeats, day)
+        for attempt in range(20):
+            deposits = _deposits(f"answers-{load.name}-{attempt}", [1, 2, 3])
+            await _deaf_for_a_while(wire, load.deposit(deposits, day.bank_door), lambda: wire.lost > 0)
+            if await _repeated(day, before):
+                break
+        else:
+            raise AssertionError("no answer was lost")
 
 
-async def _lose_answers(day: Day, load: Load, service: str) -> None:
+async def lose_the_answers_of_a_direct_publisher(day: Day, load: Load) -> None:
+    """Facts that may stand in any order are not sent again: their client is told, and sends them anew."""
+    async with _behind_a_wire(day, "votes") as wire:
+        for _ in range(3):
+            await _deaf_for_a_while(wire, asyncio.sleep(0), lambda: wire.lost > 0 or load.accepted == load.count)
+
+
+@asynccontextmanager
+async def _behind_a_wire(day: Day, service: str) -> AsyncIterator[Wire]:
+    """Start a service anew that reaches its sidecar by a wire; and again, as it was, at the end of the block."""
     app, own = day.system[service].app, day.system[service].app.program
-    before = await asyncio.to_thread(repeats_in, day.system.broker.port, "accounts")
     async with wire_to(day.system[service].entry.grpc_port) as wire:
         await _start_with(app, {"DAPR_GRPC_PORT": str(wire.port)})
         await app.ready(APP_IS_HEALTHY)
-        for attempt in range(20):
-            await load.deposit(_deposits(f"answers-{load.name}-{service}-{attempt}", [1, 2, 3]), day.bank_door)
-            await _deaf_for_a_while(wire, load)
-            found = await asyncio.to_thread(repeats_in, day.system.broker.port, "accounts")
-            if (service == "votes" and attempt > 1) or (service == "bank" and found > before):
-                break
-        else:
-            raise AssertionError(f"{service}: no answer was lost: {found} repeats")
+        yield wire
     app.program = own
     await kill_and_start(app)
     await app.ready(APP_IS_HEALTHY)
 
 
-async def _deaf_for_a_while(wire: Wire, load: Load) -> None:
-    """Lose what is answered from now on, cut the wire, and let it work again for a moment."""
+async def _deaf_for_a_while(wire: Wire, meanwhile: Awaitable[None], heard: Callable[[], bool]) -> None:
+    """Lose what is answered until this is heard, cut the wire, and let it work again."""
     wire.deaf, wire.lost = True, 0
-    await until(lambda: wire.lost > 0 or load.accepted == load.count, 10)
-    await asyncio.sleep(0.1)  # calls that are on their way arrive, and are answered for nobody
+    await meanwhile
+    await until(heard, 30)
+    await asyncio.sleep(0.15)  # calls that are on their way arrive; and a repeat is one for JetStream too, which looks back 0.1 s
     wire.deaf = False
     wire.cut()
-    await asyncio.sleep(0.2)  # sent again, and answered
+
+
+async def _repeated(day: Day, before: int) -> bool:
+    with suppress(AssertionError):
+        await until(lambda: _repeats(day) > before, 1)
+        return True
+    return False
+
+
+def _repeats(day: Day) -> int:
+    return repeats_in(day.broker.entries("accounts"))
 
 
 async def a_poison_event_among_good_ones(day: Day, load: Load) -> None:
@@ -123,7 +140,7 @@ async def _start_with(part: Part, environment: Mapping[str, str]) -> None:
 def _newer(day: Day) -> int:
     """Read the log by hand: events of version 2, and those of version 1 that stand behind one in their stream."""
     behind: dict[str, set[int]] = {}
-    for event in entries_in(day.system.broker.port, "accounts"):
+    for event in day.broker.entries("accounts"):
         if event.get("dataschema", "").endswith(":2") or event["subject"] in behind:
             behind.setdefault(event["subject"], set()).add(event["streamversion"])
     return sum(map(len, behind.values()))
@@ -143,7 +160,8 @@ def _retry(day: Day, projection: Balances, version: str) -> Retried:
 
 
 DECEITS: Sequence[Fault] = (
-    lose_the_answers_of_a_sidecar,
+    lose_the_answers_of_a_relay,
+    lose_the_answers_of_a_direct_publisher,
     a_poison_event_among_good_ones,
     an_event_the_database_refuses,
     an_old_relay_wakes_after_its_successor_took_over,

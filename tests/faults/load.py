@@ -7,7 +7,6 @@ request id.
 
 import asyncio
 import hashlib
-import json
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
@@ -15,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import aiohttp
-import redis
 
 from tests.waiting import until
 
@@ -25,6 +23,8 @@ PATIENCE = 120.0
 _ANSWER_LOST: Final = 0.05
 Door = Callable[[], str]
 """Where to post next: it may be another replica each time."""
+Event = dict[str, Any]
+"""An entry of the log, read by hand."""
 
 
 @dataclass
@@ -100,10 +100,10 @@ def tally_of(loads: Iterable[Load]) -> dict[str, dict[str, int]]:
     return {poll: dict(options) for poll, options in counted.items()}
 
 
-def deposits_in(port: int) -> dict[str, list[tuple[str, int]]]:
-    """Read the log by hand: per account its deposits, the first occurrence of each, in the order of the log."""
+def deposits_in(accounts: Iterable[Event]) -> dict[str, list[tuple[str, int]]]:
+    """Per account its deposits, the first occurrence of each, in the order of the log."""
     found: defaultdict[str, dict[int, tuple[str, int]]] = defaultdict(dict)
-    for event in entries_in(port, "accounts"):
+    for event in accounts:
         seen = found[event["subject"]]
         deposit = (event["data"]["request"], event["data"]["cents"])
         assert seen.setdefault(event["streamversion"], deposit) == deposit, "one version, two events"
@@ -112,23 +112,16 @@ def deposits_in(port: int) -> dict[str, list[tuple[str, int]]]:
     return {account: list(seen.values()) for account, seen in found.items()}
 
 
-def casts_in(port: int) -> dict[str, int]:
-    """Read the log by hand: per poll the number of different vote events, those a client sent twice included."""
-    votes = {(event["source"], event["id"]): event["data"]["poll"] for event in entries_in(port, "votes")}
-    return dict(Counter(votes.values()))
+def casts_in(votes: Iterable[Event]) -> dict[str, int]:
+    """Per poll the number of different vote events, those a client sent twice included."""
+    polls = {(event["source"], event["id"]): event["data"]["poll"] for event in votes}
+    return dict(Counter(polls.values()))
 
 
-def repeats_in(port: int, topic: str) -> int:
-    """Read the log by hand: how many entries repeat an event that stands before them."""
-    events = [(event["source"], event["id"]) for event in entries_in(port, topic)]
-    return len(events) - len(set(events))
-
-
-def entries_in(port: int, topic: str) -> list[dict[str, Any]]:
-    """Read the log by hand: every entry of a topic."""
-    with redis.Redis(port=port) as broker:
-        entries: Any = broker.xrange(topic)
-    return [json.loads(entry[b"data"]) for _, entry in entries]
+def repeats_in(events: Iterable[Event]) -> int:
+    """How many entries repeat an event that stands before them."""
+    found = [(event["source"], event["id"]) for event in events]
+    return len(found) - len(set(found))
 
 
 def balances_of(deposits: dict[str, list[tuple[str, int]]], unpayable: Iterable[int] = ()) -> dict[str, list[object]]:

@@ -4,18 +4,20 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import psycopg
-import redis
 
 from sidestream.event import Counted, NewEvent, encode_event
 from tests.faults.day import LONG, Day, Fault
 from tests.faults.load import Load
+from tests.faults.strangers import publish_in_bulk
 from tests.parts import REPOSITORY
 from tests.waiting import until
 
@@ -36,12 +38,10 @@ async def a_rebuild_under_full_load(day: Day, load: Load) -> None:
 async def a_rebuild_killed_half_way(day: Day, load: Load) -> None:
     """It never serves; the next one goes on where it stopped, or begins anew, and is exact."""
     await _history(day)
+    process = await _frozen_half_way(day)
     live = await asyncio.to_thread(_live, day)
-    process = await _start(day)
-    await until(lambda: "building" in _states(day).values() or process.returncode is not None, 30, lambda: "a rebuild that began")
-    process.kill()
+    _send(process, signal.SIGKILL)
     await process.communicate()
-    assert process.returncode == -9, "it was not killed half-way: it had ended"
     assert await asyncio.to_thread(_live, day) == live
     assert await _serves(day, live)
     rebuilt = _rebuilt(await _rebuild(day))
@@ -52,13 +52,11 @@ async def a_rebuild_killed_half_way(day: Day, load: Load) -> None:
 async def two_rebuilds_at_once(day: Day, load: Load) -> None:
     """The second is refused, and told who the first is."""
     await _history(day)
-    first = await _start(day)
-    await until(lambda: "building" in _states(day).values() or first.returncode is not None, 30, lambda: "a rebuild that began")
-    first.send_signal(19)  # SIGSTOP: still in the middle of it when the second comes
+    first = await _frozen_half_way(day)
     try:
         code, _, told = await _rebuild(day)
     finally:
-        first.send_signal(18)
+        first.send_signal(signal.SIGCONT)
     out, err = await first.communicate()
     assert code == 1, told
     assert "another rebuild of this projection is running" in told, told
@@ -78,20 +76,22 @@ async def _history(day: Day) -> None:
     votes = [{"poll": "history", "option": f"option-{at % 7}", "voter": f"voter-{at}"} for at in range(HISTORY)]
     history = Load(0, "history", 0)
     history.votes.extend(votes)
-    await asyncio.to_thread(_record, day.system.broker.port, votes)
+    await _record(day, votes)
     day.loads.append(history)
 
 
-def _record(port: int, votes: Sequence[dict[str, str]]) -> None:
-    """Write them as a publisher of long ago did."""
-    with redis.Redis(port=port) as broker, broker.pipeline(transaction=False) as pipeline:
-        for number, vote in enumerate(votes, 1):
-            data, subject = json.dumps(vote).encode(), f"vote-history-{number}"
-            event = NewEvent(topic="votes", id=subject, source="/services/votes", type="vote.cast", subject=subject, data=data)
-            pipeline.xadd("votes", {"data": encode_event(event, Counted("history.1", number)), "metadata": "{}"})
-            if number % 5000 == 0:
-                pipeline.execute()
-        pipeline.execute()
+async def _record(day: Day, votes: Sequence[dict[str, str]]) -> None:
+    """Publish them as somebody did long ago."""
+    events = [_event(number, vote) for number, vote in enumerate(votes, 1)]
+    for at in range(0, len(events), 500):
+        await publish_in_bulk(day.system["votes"].sidecar_url, "votes", events[at : at + 500])
+
+
+def _event(number: int, vote: dict[str, str]) -> dict[str, Any]:
+    data, subject = json.dumps(vote).encode(), f"vote-history-{number}"
+    event = NewEvent(topic="votes", id=subject, source="/services/votes", type="vote.cast", subject=subject, data=data)
+    found: dict[str, Any] = json.loads(encode_event(event, Counted("history.1", number)))
+    return found
 
 
 # ── the operator ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -99,11 +99,46 @@ def _record(port: int, votes: Sequence[dict[str, str]]) -> None:
 
 async def _start(day: Day) -> asyncio.subprocess.Process:
     pipe = asyncio.subprocess.PIPE
-    where = ("--data", str(day.system.folder.path), "-f", str(REPOSITORY / "dapr.yaml"))
+    where = ("--data", str(day.system.folder.path), "-f", str(day.broker.run_file))
     environment = {**os.environ, "SIDESTREAM_DATABASE_URL": day.database}
     return await asyncio.create_subprocess_exec(
         PROGRAM, "projections", "rebuild", "tally", "--json", *where, stdout=pipe, stderr=pipe, env=environment
     )
+
+
+async def _frozen_half_way(day: Day) -> asyncio.subprocess.Process:
+    """Start a rebuild, and freeze it while it builds: it runs in slow motion. One that was quicker all the same does not count."""
+    for _ in range(20):
+        process = await _start(day)
+
+        async def frozen_or_ended(process: asyncio.subprocess.Process = process) -> bool:
+            _send(process, signal.SIGSTOP)
+            if process.returncode is not None or await asyncio.to_thread(_builds, day):
+                return True
+            _send(process, signal.SIGCONT)
+            return False
+
+        await until(frozen_or_ended, 120, lambda: "a rebuild that began")
+        if process.returncode is None:
+            return process
+        await process.communicate()
+    raise AssertionError("20 rebuilds ended before they could be frozen")
+
+
+def _builds(day: Day) -> bool:
+    """Whether a generation is being built, by somebody who is not about to write that it is not: its rival needs the catalogue too."""
+    try:
+        if not day.database:
+            with closing(sqlite3.connect(_file(day), timeout=0.1)) as catalogue:
+                catalogue.execute("BEGIN IMMEDIATE")
+        return "building" in _states(day).values()
+    except sqlite3.OperationalError:  # frozen in the middle of it
+        return False
+
+
+def _send(process: asyncio.subprocess.Process, what: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(what)
 
 
 async def _rebuild(day: Day) -> tuple[int | None, str, str]:
@@ -135,9 +170,12 @@ def _catalogue(day: Day) -> list[tuple[int, str, bool]]:
         with psycopg.connect(day.database) as connection:
             of_tally = asked.format("sidestream.generations WHERE projection = 'tally'")
             return connection.execute(of_tally.encode()).fetchall()
-    file = day.system.folder.data / "read-models" / "tally" / "catalog.sqlite"
-    with closing(sqlite3.connect(file)) as catalogue:
+    with closing(sqlite3.connect(_file(day))) as catalogue:
         return catalogue.execute(asked.format("generations")).fetchall()
+
+
+def _file(day: Day) -> Path:
+    return day.system.folder.data / "read-models" / "tally" / "catalog.sqlite"
 
 
 # ── who asks ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -159,6 +197,7 @@ async def _asking(day: Day) -> AsyncIterator[list[str]]:
                 async with door.get(f"{day.system['tally'].url}/polls") as answer:
                     if answer.status != 200:
                         failures.append(await answer.text())
+                await asyncio.sleep(0.01)  # a client's own pause: it shares the machine with the rebuild
 
     asking = asyncio.create_task(ask())
     try:

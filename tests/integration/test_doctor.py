@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import redis
 import yaml
@@ -86,12 +87,15 @@ async def test_a_dead_sidecar_is_found_and_so_is_its_silence(system: System, fil
     found = await findings(file, code=1)
     assert (list(found), found["SD503"]["place"]) == (["SD503"], "app tally")
     with redis.Redis(port=system.broker.port) as client:
+        async with httpx.AsyncClient(base_url=system["tally"].url, timeout=20) as door:
 
-        async def silent() -> bool:
-            client.xadd("votes", {"data": b"{}"})
-            return "SD506" in await findings(file, code=1)
+            async def silent() -> bool:
+                """Add to the log until the projection has found enough events that nobody rang for."""
+                client.xadd("votes", {"data": b"{}"})
+                return bool((await door.get("/generations")).json()["health"]["sidecar_silent"])
 
-        await until(silent, 60)
+            await until(silent, 60)
+    assert "SD506" in await findings(file, code=1)
 
 
 async def test_a_sidecar_that_hangs_counts_as_away(system: System, file: Path) -> None:

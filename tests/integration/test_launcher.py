@@ -10,7 +10,6 @@ import pytest
 import pytest_asyncio
 import redis
 
-from sidestream.launcher.broker import Broker, examine
 from sidestream.launcher.plan import Wishes
 from sidestream.launcher.problem import CannotStart
 from sidestream.launcher.system import System
@@ -142,23 +141,6 @@ async def test_an_app_that_crashes_at_start_is_one_sentence_and_nothing_is_left(
     ):
         async with System.start(run_file, folder=tmp_path / "system", wishes=wishes):
             pytest.fail("it started")
-
-
-async def test_somebody_s_forgetful_broker_is_refused_unless_that_is_wanted(broker: Broker) -> None:
-    await examine(broker.address, unsafe=False)
-    with redis.Redis(port=broker.port) as client:
-        client.config_set("maxmemory-policy", "allkeys-lru")
-        with pytest.raises(CannotStart, match="expected maxmemory-policy noeviction, found allkeys-lru"):
-            await examine(broker.address, unsafe=False)
-        client.config_set("appendonly", "no")
-        with pytest.raises(CannotStart, match="expected appendonly yes, found no"):
-            await examine(broker.address, unsafe=False)
-    await examine(broker.address, unsafe=True)
-
-
-async def test_a_named_broker_that_is_not_there_is_one_sentence() -> None:
-    with pytest.raises(CannotStart, match="no usable broker at 127.0.0.1:1"):
-        await examine("127.0.0.1:1", unsafe=True)
 
 
 def group_exists(group: int) -> bool:

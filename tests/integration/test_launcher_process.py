@@ -89,3 +89,19 @@ async def test_the_line_to_start_by_hand_is_one_for_the_shell(started: Started) 
     process = await started("echo 'a b'")
 
     assert process.program.line() == f"""cd {Path.cwd()} && GREETING=hello sh -c 'echo '"'"'a b'"'"''"""
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SIDESTREAM_DATABASE_URL", "postgresql://me:hunter2@db/models"),
+        ("ANY_URL", "amqp://:hunter2@broker:5672"),
+        ("DATABASE", "host=db user=me password=hunter2"),
+        ("MY_PASSWORD", "hunter2"),
+        ("SOME_API_KEY", "hunter2"),
+    ],
+)
+def test_the_line_to_start_by_hand_takes_what_holds_a_password_from_the_shell(name: str, value: str, tmp_path: Path) -> None:
+    program = Program("app", ["true"], tmp_path, {"APP_ID": "app", "URL": "http://127.0.0.1:80/a:b@c", name: value})
+    assert program.line() == f"""cd {tmp_path} && APP_ID=app URL=http://127.0.0.1:80/a:b@c {name}="${name}" true"""
+    assert "hunter2" not in repr(program)

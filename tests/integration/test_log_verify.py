@@ -1,92 +1,38 @@
 """The broker is flushed while everything runs: the tool says what is missing, repairs it, and no read model goes back."""
 
 import asyncio
-import hashlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import redis
 
 from sidestream.event import decode_event
-from sidestream.launcher.system import System
-from tests.asking import all_pages
+from tests.brokers.run_files import run_file_on
+from tests.integration.cataloguing import Cataloguing, write
 from tests.integration.sidestream_program import sidestream
 from tests.parts import REPOSITORY, running_system
 from tests.waiting import until
 
 RUN_FILE = REPOSITORY / "tests" / "apps" / "catalogue.yaml"
+VOTING = REPOSITORY / "tests" / "apps" / "voting.yaml"
 
 pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Forty small files."""
+async def assets(tmp_path: Path) -> AsyncIterator[Cataloguing]:
+    """The assets service and the catalogue, each with a sidecar, and forty small files."""
     root = tmp_path / "root"
     write(root, range(40))
-    return root
-
-
-@pytest.fixture
-async def system(tmp_path: Path, root: Path) -> AsyncIterator[System]:
-    """The assets service and the catalogue, each with a sidecar."""
     async with running_system(tmp_path / "system", RUN_FILE, environment={"SIDESTREAM_ASSET_ROOTS": str(root)}) as running:
-        yield running
+        yield Cataloguing(running, root, RUN_FILE)
 
 
-def write(root: Path, numbers: range) -> None:
-    root.mkdir(exist_ok=True)
-    for number in numbers:
-        (root / f"{number:03d}.txt").write_text(f"content {number}")
-
-
-def on_disk(root: Path) -> dict[str, str]:
-    return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in root.iterdir()}
-
-
-async def scan(system: System, root: Path) -> None:
-    async with httpx.AsyncClient(base_url=system["assets"].url) as door:
-        (await door.post("/scans", json={"path": str(root)})).raise_for_status()
-
-
-async def catalogue(system: System) -> dict[str, str]:
-    rows = await all_pages(system["asset-catalog"].url, "/assets", "assets")
-    return {row["path"]: row["sha256"] for row in rows}
-
-
-async def until_catalogued(system: System, root: Path) -> None:
-    async def catalogued() -> bool:
-        return await catalogue(system) == on_disk(root)
-
-    await until(catalogued, 30)
-
-
-async def verify(system: System, *options: str, code: int | None = 0) -> dict[str, Any]:
-    ended = await sidestream(
-        "log", "verify", "assets", *options, "--json", "--data", str(system.folder.path), "-f", str(RUN_FILE), code=code
-    )
-    found: dict[str, Any] = json.loads(ended.out)
-    return {line["topic"]["topic"]: line["topic"] for line in found["stores"]}
-
-
-async def until_whole(system: System) -> dict[str, Any]:
-    """Wait until the relay has sent again what it was told to; a topic written anew is whole at once."""
-    found: dict[str, Any] = {}
-
-    async def whole() -> bool:
-        found.update(await verify(system, code=None))
-        return all(topic["found"] == topic["stored"] and not topic["disordered"] for topic in found.values())
-
-    await until(whole, 30)
-    return found
-
-
-def server(system: System) -> "redis.Redis":
-    return redis.Redis(port=system.broker.port)
+def server(assets: Cataloguing) -> "redis.Redis":
+    return redis.Redis(port=assets.system.broker.port)
 
 
 def numbers(client: Any) -> set[int]:
@@ -94,74 +40,139 @@ def numbers(client: Any) -> set[int]:
     return {decode_event(fields[b"data"]).number for _, fields in client.xrange("assets")}
 
 
-async def test_after_a_flush_the_topic_is_written_anew_in_order_and_the_read_model_stays(system: System, root: Path) -> None:
-    await scan(system, root)
-    await until_catalogued(system, root)
-    before = await verify(system)
-    server(system).flushall()
-    write(root, range(40, 50))
-    (root / "000.txt").write_text("its stream goes on in the log without its beginning")
-    await scan(system, root)
-    await until_catalogued(system, root)
+def texts(client: Any) -> dict[int, bytes]:
+    """Return the data of each of the store's events as it stands in the log."""
+    found = (decode_event(fields[b"data"]) for _, fields in client.xrange("assets"))
+    return {event.number: bytes(event.data) for event in found}
 
-    missing = await verify(system, code=1)
+
+async def test_after_a_flush_the_topic_is_written_anew_in_order_and_the_read_model_stays(assets: Cataloguing) -> None:
+    await assets.scan()
+    await assets.until_exact()
+    before = await assets.verify()
+    server(assets).flushall()
+    assets.write(range(40, 50))
+    (assets.root / "000.txt").write_text("its stream goes on in the log without its beginning")
+    await assets.scan()
+    await assets.until_exact()
+
+    missing = await assets.verify(code=1)
     assert missing["assets"]["missing"] == [[1, 40]]
     assert not missing["assets"]["only_the_end"]
-    await verify(system, "--repair")
-    repaired = await until_whole(system)
+    assert (await assets.verify("--repair"))["assets"]["remedy"] == "written anew"
+    repaired = await assets.until_whole()
 
     assert repaired["assets"]["found"] == 51
     assert before["scans"]["stored"] < repaired["scans"]["found"]
-    assert await catalogue(system) == on_disk(root)
-    (root / "001.txt").unlink()
-    await scan(system, root)
-    await until_catalogued(system, root)
+    assert await assets.rows() == assets.on_disk()
+    (assets.root / "001.txt").unlink()
+    await assets.scan()
+    await assets.until_exact()
 
 
-async def test_a_rebuild_from_what_was_written_anew_equals_the_live_model(system: System, root: Path) -> None:
-    await scan(system, root)
-    await until_catalogued(system, root)
-    server(system).flushall()
-    (root / "001.txt").write_text("changed")
-    await scan(system, root)
-    await until_catalogued(system, root)
-    await verify(system, "--repair")
+async def test_a_rebuild_from_what_was_written_anew_equals_the_live_model(assets: Cataloguing) -> None:
+    await assets.scan()
+    await assets.until_exact()
+    server(assets).flushall()
+    (assets.root / "001.txt").write_text("changed")
+    await assets.scan()
+    await assets.until_exact()
+    await assets.verify("--repair")
 
-    where = ("--data", str(system.folder.path), "-f", str(RUN_FILE))
-    rebuilt = json.loads((await sidestream("projections", "rebuild", "asset_catalog", "--json", *where)).out)["rebuilt"]
+    rebuilt = json.loads((await assets.program("projections", "rebuild", "asset_catalog", "--json")).out)["rebuilt"]
 
     assert rebuilt["comparison"]["differing"] == 0
-    assert await catalogue(system) == on_disk(root)
+    assert await assets.rows() == assets.on_disk()
 
 
-async def test_a_lost_end_is_sent_again_by_the_running_relay(system: System, root: Path) -> None:
-    await scan(system, root)
-    await until_catalogued(system, root)
-    client: Any = server(system)
+async def test_events_written_anew_read_as_the_sidecar_wrote_them(assets: Cataloguing) -> None:
+    """A read model may keep their text; a rebuild must find the same one."""
+    (assets.root / "a <b> & c\u2028d \u00e9 \U0001f600 \x01.txt").write_text("a name with everything in it")
+    await assets.scan()
+    await assets.until_exact()
+    client: Any = server(assets)
+    before = texts(client)
+    client.flushall()
+
+    assert (await assets.verify("--repair"))["assets"]["remedy"] == "written anew"
+
+    assert len(before) == 41
+    assert texts(client) == before
+
+
+async def test_a_lost_end_is_sent_again_by_the_running_relay(assets: Cataloguing) -> None:
+    """As a broker loses it whose last writes never reached the disk: it knows nothing of them."""
+    await assets.scan()
+    await assets.until_exact()
+    client: Any = server(assets)
+    kept = client.xrange("assets", count=25)
+    with client.pipeline(transaction=True) as pipe:
+        pipe.delete("assets")
+        for position, fields in kept:
+            pipe.xadd("assets", fields, id=position)
+        pipe.execute()
+
+    missing = await assets.verify(code=1)
+    assert (missing["assets"]["found"], missing["assets"]["only_the_end"]) == (25, True)
+    assert (await assets.verify("--repair"))["assets"]["remedy"] == "sent again"
+
+    await until(lambda: len(numbers(client)) == 40)
+    assert (await assets.until_whole())["assets"]["found"] == 40
+
+
+async def test_where_the_log_knows_that_its_end_was_deleted_it_is_written_anew(assets: Cataloguing) -> None:
+    """A reader that stands among what was deleted would go no further, however often the end is sent again."""
+    await assets.scan()
+    await assets.until_exact()
+    client: Any = server(assets)
     for position, _ in client.xrevrange("assets", count=15):
         client.xdel("assets", position)
 
-    missing = await verify(system, code=1)
+    missing = await assets.verify(code=1)
     assert (missing["assets"]["found"], missing["assets"]["only_the_end"]) == (25, True)
-    await verify(system, "--repair")
+    assert (await assets.verify("--repair"))["assets"]["remedy"] == "written anew"
 
-    await until(lambda: len(numbers(client)) == 40)
-    assert (await until_whole(system))["assets"]["found"] == 40
+    assert (await assets.until_whole())["assets"]["found"] == 40
+    assert (await assets.verify())["assets"]["gone_upto"] is None
 
 
-async def test_events_that_are_appended_while_the_topic_is_written_anew_follow_behind(system: System, root: Path) -> None:
-    await scan(system, root)
-    await until_catalogued(system, root)
-    server(system).flushall()
-    write(root, range(40, 60))
+async def test_events_that_are_appended_while_the_topic_is_written_anew_follow_behind(assets: Cataloguing) -> None:
+    await assets.scan()
+    await assets.until_exact()
+    server(assets).flushall()
+    assets.write(range(40, 60))
 
-    await asyncio.gather(scan(system, root), verify(system, "--repair"))
-    await until_catalogued(system, root)
-    await verify(system, "--repair")
+    await asyncio.gather(assets.scan(), assets.verify("--repair"))
+    await assets.until_exact()
+    await assets.verify("--repair")
 
-    assert (await until_whole(system))["assets"]["found"] == 60
+    assert (await assets.until_whole())["assets"]["found"] == 60
 
 
 async def test_a_store_that_is_not_there_is_said(tmp_path: Path) -> None:
     ended = await sidestream("log", "verify", "tally", "-f", str(RUN_FILE), "--data", str(tmp_path), code=2)
     assert "expected an event store of dapr.yaml, which has assets; found 'tally'" in " ".join(ended.err.split())
+
+
+async def test_a_projection_that_keeps_no_store_is_none_that_can_be_named(tmp_path: Path) -> None:
+    ended = await sidestream("log", "verify", "asset-catalog", "-f", str(RUN_FILE), "--data", str(tmp_path), code=2)
+    assert "expected an event store of dapr.yaml, which has assets; found 'asset-catalog'" in " ".join(ended.err.split())
+
+
+async def test_a_system_without_a_store_is_told_so(tmp_path: Path) -> None:
+    ended = await sidestream("log", "verify", "-f", str(VOTING), "--data", str(tmp_path))
+    assert "No service of dapr.yaml keeps an event store" in ended.out
+
+
+async def test_a_store_that_has_published_nothing_is_told_so(assets: Cataloguing) -> None:
+    assert (await assets.program("log", "verify")).out == "assets: has published nothing yet.\n"
+
+
+@pytest.mark.parametrize("broker", ["rabbitmq", "in-memory"])
+async def test_a_broker_that_keeps_no_log_is_said_with_what_can_be_done(tmp_path: Path, broker: str) -> None:
+    run_file = run_file_on(broker, RUN_FILE, tmp_path)
+    ended = await sidestream("log", "verify", "-f", str(run_file), "--data", str(tmp_path), code=2)
+    assert " ".join(ended.err.split()) == (
+        "assets: expected a broker with a log to hold the store against, found one that keeps none, so that nobody can say here what its "
+        "inboxes lack. `sidestream log verify --repair` sends everything again, and every inbox keeps what it has not."
+    )

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from sidestream.adapters.components import open_log, read_components
+from sidestream.adapters.components import log_of, named, open_log, read_components
 from sidestream.adapters.redis_log import RedisAddress, RedisLog
 from sidestream.errors import ConfigurationError
 
@@ -125,6 +125,16 @@ def test_the_repository_s_own_component_is_read(folder: Folder, monkeypatch: pyt
     log = open_log(own, "pubsub")
     assert isinstance(log, RedisLog)
     assert log.address == RedisAddress(host="127.0.0.1", port=4711)
+
+
+def test_a_file_of_secrets_with_a_relative_path_lies_where_the_sidecar_starts(folder: Folder) -> None:
+    folder.write("pubsub.yaml", PUBSUB + FROM_SECRET).write("secrets.yaml", SECRETS % "kept/secrets.json")
+    base = folder.path / "elsewhere"
+    (base / "kept").mkdir(parents=True)
+    (base / "kept" / "secrets.json").write_text('{"redis": {"host": "there:1"}}')
+    log = log_of(named(read_components(folder.path), "pubsub", folder.path), base)
+    assert isinstance(log, RedisLog)
+    assert log.address.host == "there"
 
 
 # ── secrets ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -14,7 +14,7 @@ import pytest
 from sidestream.doctor.checks import CHECKS, look
 from sidestream.doctor.examination import examine
 from sidestream.doctor.finding import CODES, Finding, Severity
-from sidestream.doctor.patient import BrokerSeen, DatabaseSeen, Live, Patient, ReadModelSeen, SidecarSeen, TopicSeen
+from sidestream.doctor.patient import BrokerSeen, DatabaseSeen, Live, Patient, ReadModelSeen, RelaySeen, SidecarSeen, TopicSeen
 from sidestream.launcher.daprd import Daprd, Refused
 from sidestream.launcher.settings import LauncherSettings
 
@@ -86,6 +86,7 @@ LIVE: Sequence[tuple[str, Severity, Live, str]] = [
     ("SD504", ERROR, sidecar(components=frozenset({"secrets"})), "secrets, and not `pubsub`"),
     ("SD505", WARNING, sidecar(topics=frozenset()), "not subscribed to votes"),
     ("SD506", WARNING, running(silent=frozenset({"tally"})), "rings no bell"),
+    ("SD507", ERROR, running(relays=[RelaySeen("votes", "votes", "votes: 3 events wait: PERMISSION_DENIED")]), "PERMISSION_DENIED"),
     ("SD601", ERROR, broker(REDIS, settings={"appendonly": "no"}), "appendonly is no"),
     ("SD602", ERROR, broker(REDIS, settings={"maxmemory-policy": "allkeys-lru"}), "allkeys-lru"),
     ("SD603", ERROR, broker(KAFKA, TopicSeen("votes", partitions=4)), "4 partitions"),
@@ -159,7 +160,7 @@ def test_what_runs_and_is_not_well_yields_exactly_its_finding(code: str, severit
 
 
 def test_a_system_that_is_well_has_no_findings() -> None:
-    assert look(replace(well(), live=running())) == []
+    assert look(replace(well(), live=running(relays=[RelaySeen("votes", "votes")]))) == []
 
 
 def test_every_check_finds_something_in_these_tests() -> None:

@@ -1,6 +1,7 @@
 """A store held against a log that was flushed, cut or written to by others; and the topic written anew."""
 
 from collections import defaultdict
+from collections.abc import Callable, Iterable
 
 import pytest
 
@@ -8,6 +9,7 @@ from sidestream.adapters.memory_events import MemoryEventStore
 from sidestream.adapters.memory_log import MemoryLog
 from sidestream.event import NewEvent, decode_event
 from sidestream.identifiers import new_id
+from sidestream.logs.as_relayed import as_relayed
 from sidestream.logs.rewriting import rewrite_topic
 from sidestream.logs.verifying import verify_topic
 from sidestream.ports import Append
@@ -118,21 +120,66 @@ def test_a_topic_written_anew_has_all_of_the_store_in_order_and_what_others_wrot
     log, theirs = MemoryLog(), strangers(4)
     log.record("orders", [*wires(store)[20:22], *theirs[:2], *wires(store)[25:], *theirs[2:]])
 
-    rewrite_topic(store, log, log, "orders")
+    rewrite_topic(store, log, "orders")
 
     assert verify_topic(store, log, "orders").whole
     entries = [entry.data for entry in log.read("orders", None, 100)]
-    assert entries == [*wires(store), *theirs]
+    assert entries == [*map(as_relayed, wires(store)), *theirs]
 
 
 def test_what_is_written_anew_is_not_published_once_more(store: MemoryEventStore) -> None:
     log = MemoryLog()
     store.append([Append("order-0", (event("order-0"),))])
 
-    rewrite_topic(store, log, log, "orders")
+    rewrite_topic(store, log, "orders")
 
     assert store.backlog() == {"orders": 0}
     assert numbers(log) == [*range(1, 32)]
+
+
+class Interrupted:
+    """A log that is written anew while the service appends."""
+
+    def __init__(self, log: MemoryLog, append: Callable[[], object]) -> None:
+        self._log = log
+        self._append = append
+
+    def rewrite(self, topic: str, wires: Iterable[bytes], keep: Callable[[bytes], bool]) -> None:
+        list(wires)
+        self._append()
+        self._log.rewrite(topic, wires, keep)
+        self._append()
+
+    def close(self) -> None:
+        pass
+
+
+def test_what_is_appended_meanwhile_is_still_to_be_published(store: MemoryEventStore) -> None:
+    log = MemoryLog()
+
+    rewrite_topic(store, Interrupted(log, lambda: store.append([Append("order-0", (event("order-0"),))])), "orders")
+
+    assert numbers(log) == [*range(1, 31)]
+    assert [found.sequence for found in store.unpublished("orders", 10)] == [31, 32]
+
+
+def test_what_a_new_epoch_appends_meanwhile_is_still_to_be_published(store: MemoryEventStore) -> None:
+    store.begin_epoch()
+    log = MemoryLog()
+
+    rewrite_topic(store, Interrupted(log, lambda: store.append([Append("order-0", (event("order-0"),))])), "orders")
+
+    assert [found.sequence for found in store.unpublished("orders", 10)] == [1, 2]
+
+
+def test_a_topic_that_knows_that_something_is_gone_says_so(store: MemoryEventStore) -> None:
+    log = MemoryLog()
+    log.record("orders", wires(store))
+    log.trim("orders", "30")
+
+    found = verify_topic(store, log, "orders")
+
+    assert (found.gone_upto, found.send_after) == ("30", 0)
 
 
 def test_streams_stand_in_order_after_it(store: MemoryEventStore) -> None:
@@ -140,7 +187,7 @@ def test_streams_stand_in_order_after_it(store: MemoryEventStore) -> None:
     log.record("orders", reversed_in_streams(store))
     assert not verify_topic(store, log, "orders").whole
 
-    rewrite_topic(store, log, log, "orders")
+    rewrite_topic(store, log, "orders")
 
     versions = defaultdict(list)
     for entry in log.read("orders", None, 100):

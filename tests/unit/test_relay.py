@@ -188,7 +188,7 @@ async def test_look_ahead_is_bounded() -> None:
 
         def unpublished(self, topic: str, limit: int = 1000, after: int = 0) -> Sequence[StoredEvent]:
             events = super().unpublished(topic, limit, after)
-            self.read += len(events)
+            self.read += len(events) if limit > 1 else 0  # one alone is asked for to see how old it is
             return events
 
     store, log = CountingStore(), MemoryLog()

@@ -6,6 +6,7 @@ import pytest
 
 from sidestream.adapters.memory_events import MemoryEventStore
 from sidestream.adapters.memory_log import MemoryLog, MemoryPublisher
+from sidestream.adapters.no_log import NoLog
 from sidestream.backbone import MemoryBackbone
 from sidestream.errors import LogUnavailable, UnreadableEvent
 from sidestream.ports import Answer, Append, EventLog, LogEntry, Publisher, ServiceStore
@@ -55,6 +56,17 @@ async def test_a_restored_store_has_adopted_before_its_service_appends() -> None
         parts.store.append([Append("order-1", (event("order-1"),), expected=8)])
         parts.relay.ring()
         await until(lambda: log.extent("orders").length == 9)
+
+
+async def test_where_the_broker_keeps_no_log_there_is_nothing_to_adopt_and_everything_is_published() -> None:
+    class WithoutALog(Parts):
+        def log(self) -> EventLog:
+            return NoLog("the broker keeps none")
+
+    published = MemoryLog()
+    async with writing(WithoutALog(filled(3), published), "orders", ["orders"], Settings()) as parts:
+        await until(lambda: published.extent("orders").length == 3)
+        await until(lambda: parts.store.backlog() == {"orders": 0})
 
 
 async def test_a_store_that_cannot_adopt_does_not_serve() -> None:

@@ -8,6 +8,7 @@ import pytest
 from sidestream.cli.swapping import broker_in_force, folder_in_force, offered, use
 from sidestream.errors import ConfigurationError
 from sidestream.launcher.folder import SystemFolder
+from sidestream.launcher.problem import CannotStart
 from sidestream.launcher.runfile import read
 from tests.parts import REPOSITORY
 
@@ -112,3 +113,13 @@ def test_a_broker_without_a_log_says_what_that_means(tree: Path, place: SystemFo
 
 def test_the_run_file_of_the_repository_has_one_broker_for_all() -> None:
     assert {folder for app in read(REPOSITORY / "dapr.yaml").apps for folder in app.resource_folders} == {REPOSITORY / "components"}
+
+
+def test_a_redis_of_somebody_else_is_remembered_and_an_address_that_is_none_is_refused_unseen(tree: Path, place: SystemFolder) -> None:
+    swap(tree, "redis", "elsewhere:6379")
+    assert place.named_server == "elsewhere:6379"
+    for address in ("hunter2@elsewhere:6379", "elsewhere", "elsewhere:x"):
+        with pytest.raises(CannotStart, match="expected host:port") as refused:
+            swap(tree, "redis", address)
+        assert "hunter2" not in str(refused.value)
+    assert place.read_secrets() == {"redisHost": "elsewhere:6379", "redisServer": "elsewhere:6379"}

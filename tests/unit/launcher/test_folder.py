@@ -32,6 +32,19 @@ def test_secrets_are_readable_by_the_owner_only(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["secrets.json"]
 
 
+def test_a_server_of_somebody_else_is_remembered_until_the_embedded_one_is_named(tmp_path: Path) -> None:
+    place = SystemFolder(tmp_path)
+    assert not SystemFolder(tmp_path).named_server
+
+    place.name_server("elsewhere:6379")
+    assert SystemFolder(tmp_path).named_server == "elsewhere:6379"
+
+    place.broker.mkdir()
+    (place.broker / "port").write_text("7000\n")
+    place.name_server("127.0.0.1:7000")
+    assert not SystemFolder(tmp_path).named_server
+
+
 def test_a_wipe_takes_log_stores_and_read_models_and_nothing_else(tmp_path: Path) -> None:
     for name in ("broker", "data", "logs"):
         (tmp_path / name).mkdir()

@@ -103,3 +103,11 @@ def test_an_unguarded_copy_is_for_every_app_and_every_topic(tmp_path: Path) -> N
     document = yaml.safe_load((copy / "0.yaml").read_text())
     assert "scopes" not in document
     assert document["spec"]["metadata"] == [{"name": "redisDB", "value": "1"}]
+
+
+def test_a_copy_of_resources_is_for_its_owner_only(tmp_path: Path) -> None:
+    literal = {**PUBSUB, "spec": {"type": "pubsub.redis", "metadata": [{"name": "redisPassword", "value": "hunter2"}]}}
+    source = app(tmp_path, literal, SECRETS).resource_folders[0]
+    copy = resources.moved(source, tmp_path / "copy", tmp_path / "secrets.json")
+    assert "hunter2" in (copy / "0.yaml").read_text()
+    assert copy.stat().st_mode & 0o077 == 0

@@ -86,6 +86,28 @@ async def test_what_is_refused_for_good_is_recorded_and_left_alone() -> None:
     assert Counter(desk.asked) == Counter("ab")
 
 
+async def test_a_refused_one_that_is_retried_is_asked_for_again_under_the_same_key() -> None:
+    desk = Desk("a")
+    desk.answers["a"] = lambda: REFUSED
+    async with desk.shipper():
+        await until(lambda: bool(desk.refused))
+        desk.answers["a"] = lambda: GOOD
+        desk.due[0] = Shipment("a", "due", "paid a", attempt=1)
+        asked = len(desk.asked)
+        await until(lambda: len(desk.asked) > asked)
+
+    assert len(desk.keys) == 1
+    assert {*desk.refused} == {("a", "unknown-order")}
+
+
+async def test_an_attempt_is_left_alone_and_the_next_one_is_not() -> None:
+    shipper, first = Desk().shipper(), Shipment("a", "due", "paid a")
+    for verdict in (Verdict("refused", "unknown-order", "x"), Verdict("later", "away", "x")):
+        shipper._leave_alone(first, verdict)
+        assert shipper._until(first) > 0
+        assert shipper._until(Shipment("a", "due", "paid a", attempt=1)) == 0
+
+
 async def test_rows_that_cannot_be_read_stop_nothing_for_good() -> None:
     desk = Desk("a")
     desk.away = True

@@ -6,7 +6,7 @@ import pytest
 
 import events
 from events.orders import OrderCancelled, OrderLine, OrderPaid, OrderPlaced, OrderShipped, order_stream
-from events.shipments import ShipmentRefused, shipment_stream
+from events.shipments import ShipmentRefused, ShipmentRetried, shipment_stream
 from services.shipping.due import SHIPMENTS, Shipment, Shipping
 from services.shipping.parcels import judge, parcel_for
 from sidestream.testing import Happened, ProjectionSpecification, happened
@@ -26,6 +26,10 @@ def refused(order: str) -> Happened:
     return happened(ShipmentRefused(order, "unknown-order", "there is none"), subject=shipment_stream(order))
 
 
+def retried(order: str, attempt: int = 1) -> Happened:
+    return happened(ShipmentRetried(order, attempt), subject=shipment_stream(order))
+
+
 def states(*history: Happened, seed: int = 0) -> dict[str, str]:
     return {row.order: row.state for row in DUE.when(*history).delivered(times=2).shuffled(seed).rows(SHIPMENTS)}
 
@@ -40,6 +44,23 @@ def test_an_order_is_due_from_its_payment_to_its_last_word(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(8))
 def test_a_refusal_counts_whether_it_is_read_before_the_payment_or_after(seed: int) -> None:
     assert states(*of(A, PLACED, PAID), refused(A), *of(B, PLACED, PAID), seed=seed) == {A: "refused", B: "due"}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_refusal_that_was_retried_is_due_and_may_be_refused_again(seed: int) -> None:
+    history = [*of(A, PLACED, PAID), refused(A), retried(A), *of(B, PLACED, PAID), refused(B), retried(B), refused(B)]
+
+    assert states(*history, seed=seed) == {A: "due", B: "refused"}
+
+
+def test_the_row_counts_the_retries_and_forgets_the_refusal() -> None:
+    (row,) = DUE.when(*of(A, PLACED, PAID), refused(A), retried(A), refused(A), retried(A, 2)).rows(SHIPMENTS)
+
+    assert (row.state, row.attempt, row.refused) == ("due", 2, "")
+
+
+def test_a_retry_of_what_was_shipped_meanwhile_leaves_it_shipped() -> None:
+    assert states(*of(A, PLACED, PAID), refused(A), *of(A, SHIPPED), retried(A)) == {A: "shipped"}
 
 
 def test_an_order_that_was_shipped_by_hand_is_no_longer_refused() -> None:
@@ -69,6 +90,10 @@ def test_the_command_is_made_from_the_event_alone() -> None:
     assert parcel == parcel_for(Shipment(A, "due", "event-7", "talk", "trace"))
     assert parcel.path == f"/orders/{A}/shipment"
     assert parcel.headers == {"idempotency-key": "event-7", "x-causation-id": "event-7", "x-correlation-id": "talk", "traceparent": "trace"}
+
+
+def test_a_retry_sends_the_very_same_command() -> None:
+    assert parcel_for(Shipment(A, "due", "event-7", "talk", attempt=3)) == parcel_for(Shipment(A, "due", "event-7", "talk"))
 
 
 @pytest.mark.parametrize("strange", ["two words", "x" * 500, "naïve", "\n", "\x00"])

@@ -2,82 +2,13 @@
 
 from typing import Any
 
-import msgspec
 import pytest
 
 from sidestream.errors import ConfigurationError
 from sidestream.event import Envelope
 from sidestream.projection import Key, Projection, Rows, Table
-from sidestream.registry import Category, EventType, Registry
 from sidestream.testing import ProjectionSpecification, happened, stranger
-
-
-class Renamed(msgspec.Struct, frozen=True):
-    name: str
-
-
-class Seen(msgspec.Struct, frozen=True):
-    page: str
-
-
-class Name(msgspec.Struct, frozen=True):
-    stream: str
-    name: str
-    changes: int
-
-
-class Views(msgspec.Struct, frozen=True):
-    page: str
-    views: int
-
-
-NAMES = Table(Name, key=("stream",))
-VIEWS = Table(Views, key=("page",))
-REGISTRY = Registry(
-    [
-        Category("user", "users", "/services/users", (EventType("user.renamed", Renamed),)),
-        Category("view", "views", "/services/web", (EventType("page.seen", Seen, ordered=False),)),
-    ]
-)
-
-
-class Site(Projection):
-    """A good rule: the last name of a user, and how often a page was seen."""
-
-    name = "site"
-    topics = REGISTRY.topics
-    handles = (Renamed, Seen)
-    tables = (NAMES, VIEWS)
-
-    def evolve(self, rows: Rows, event: Any, envelope: Envelope) -> None:
-        if isinstance(event, Renamed):
-            changes = found.changes if (found := rows.get(NAMES, (envelope.stream,))) else 0
-            rows.put(NAMES, Name(envelope.stream, event.name, changes + 1))
-            return
-        views = found_views.views if (found_views := rows.get(VIEWS, (event.page,))) else 0
-        rows.put(VIEWS, Views(event.page, views + 1))
-
-
-class LastWins(Site):
-    """A bad rule: the last page seen depends on the order across subjects."""
-
-    name = "last_wins"
-
-    def evolve(self, rows: Rows, event: Any, envelope: Envelope) -> None:
-        rows.put(VIEWS, Views("last", int(envelope.id.removeprefix("e-"))))
-
-
-class Forgetful(Site):
-    """A bad rule: it keeps something of its own beside the rows."""
-
-    name = "forgetful"
-
-    def __init__(self) -> None:
-        self.seen = 0
-
-    def evolve(self, rows: Rows, event: Any, envelope: Envelope) -> None:
-        self.seen += 1
-        rows.put(VIEWS, Views("all", self.seen))
+from tests.unit.testing.site import NAMES, REGISTRY, VIEWS, LastSeen, Name, Remembering, Renamed, Seen, Site, Views
 
 
 class Raises(Site):
@@ -118,8 +49,8 @@ def test_shuffling_keeps_the_order_within_a_subject(seed: int) -> None:
 
 def test_shuffling_really_shuffles() -> None:
     history = [seen(str(page), f"view-{page}") for page in range(8)]
-    with pytest.raises(AssertionError, match=r"last_wins, shuffled with seed 3, log: (?s:.*)expected 8, found"):
-        site(LastWins()).when(*history).shuffled(3).then(Views("last", 8))
+    with pytest.raises(AssertionError, match=r"last_seen, shuffled with seed 3, log: (?s:.*)expected 8, found"):
+        site(LastSeen()).when(*history).shuffled(3).then(Views("last", 8))
 
 
 def test_one_table_can_be_looked_at_alone() -> None:
@@ -143,7 +74,7 @@ def test_a_difference_names_table_key_column_and_the_log() -> None:
 
 def test_a_rule_that_remembers_beside_its_rows_is_found_out_by_the_rebuild() -> None:
     with pytest.raises(AssertionError, match="a rebuild .* differs from live"):
-        site(Forgetful()).when(seen("/", "view-1")).then(Views("all", 1))
+        site(Remembering()).when(seen("/", "view-1")).then(Views("all", 1))
 
 
 def test_an_event_that_the_rule_refuses_is_parked_and_named() -> None:

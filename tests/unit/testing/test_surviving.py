@@ -4,68 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import hypothesis.strategies as st
-import msgspec
 import pytest
 
 from sidestream.adapters.memory_read_model import _MemoryUnit
 from sidestream.applying.admission import Admission
-from sidestream.event import Envelope
-from sidestream.projection import Key, Projection, Rows, Table
-from sidestream.registry import Category, EventType, Registry
+from sidestream.projection import Projection
 from sidestream.testing import Happened, ProjectionContract, happened, stranger, survives_any_schedule
 from sidestream.testing.folding import fold
 from sidestream.testing.history import record
 from sidestream.testing.schedule import Arrive, Killed, Moment, Overtaken, Retried, Rung, Schedule
-
-
-class Renamed(msgspec.Struct, frozen=True):
-    name: str
-
-
-class Seen(msgspec.Struct, frozen=True):
-    page: str
-
-
-class Name(msgspec.Struct, frozen=True):
-    subject: str
-    name: str
-    changes: int
-
-
-class Views(msgspec.Struct, frozen=True):
-    page: str
-    views: int
-
-
-NAMES = Table(Name, key=("subject",))
-VIEWS = Table(Views, key=("page",))
-REGISTRY = Registry(
-    [
-        Category("user", "users", "/services/users", (EventType("user.renamed", Renamed),)),
-        Category("view", "views", "/services/web", (EventType("page.seen", Seen, ordered=False),)),
-    ]
-)
-
-
-class Site(Projection):
-    """A good rule over two topics: names need order, views do not."""
-
-    name = "site"
-    topics = ("users", "views")
-    handles = (Renamed, Seen)
-    tables = (NAMES, VIEWS)
-
-    def keys(self, event: Any, envelope: Envelope) -> list[tuple[Table[Any], Key]]:
-        return [(NAMES, (envelope.stream,))] if isinstance(event, Renamed) else [(VIEWS, (event.page,))]
-
-    def evolve(self, rows: Rows, event: Any, envelope: Envelope) -> None:
-        if isinstance(event, Renamed):
-            before = rows.get(NAMES, (envelope.stream,))
-            rows.put(NAMES, Name(envelope.stream, event.name, before.changes + 1 if before else 1))
-        else:
-            found = rows.get(VIEWS, (event.page,))
-            rows.put(VIEWS, Views(event.page, found.views + 1 if found else 1))
-
+from tests.unit.testing.site import NAMES, REGISTRY, VIEWS, LastSeen, Name, Remembering, Renamed, Seen, Site
 
 RENAMED = st.builds(lambda who, name: happened(Renamed(name), subject=f"user-{who}"), st.sampled_from("ab"), st.sampled_from("xyz"))
 SEEN = st.builds(lambda at, page: happened(Seen(page), subject=f"view-{at}"), st.integers(1, 5), st.sampled_from("/?"))
@@ -96,34 +44,11 @@ def shrunk(projection: Projection, histories: st.SearchStrategy[Sequence[Happene
 # ── rules that are wrong ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class LastSeen(Site):
-    """The last page seen depends on the order across subjects."""
-
-    name = "last_seen"
-
-    def evolve(self, rows: Rows, event: Any, envelope: Envelope) -> None:
-        if isinstance(event, Seen):
-            rows.put(VIEWS, Views("last", int(envelope.id.removeprefix("e-")) if envelope.id.startswith("e-") else 0))
-
-
 def test_a_rule_that_depends_on_order_across_subjects_is_found_and_a_few_events_show_it() -> None:
     text = shrunk(LastSeen(), st.lists(SEEN, max_size=10))
     assert text.startswith("last_seen does not survive this schedule:\n  the log will hold: ")
     assert len(text.splitlines()[1].partition("hold: ")[2].split()) <= 3
     assert "the read model (found) is not the fold of the history (expected):" in text
-
-
-class Remembering(Site):
-    """Keeps something of its own beside the rows."""
-
-    name = "remembering"
-
-    def __init__(self) -> None:
-        self.seen = 0
-
-    def evolve(self, rows: Rows, event: Any, envelope: Envelope) -> None:
-        self.seen += 1
-        rows.put(VIEWS, Views("all", self.seen))
 
 
 def test_a_rule_that_remembers_beside_its_rows_is_found() -> None:

@@ -1,0 +1,212 @@
+"""The desk at which somebody decides: one projection's generations, and the record of what was decided about its dead letters."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sidestream.identifiers import now
+
+if TYPE_CHECKING:
+    from sidestream.applying.applied import ParkedEvent
+    from sidestream.applying.corrections import Correction, Corrections, Kind
+    from sidestream.applying.dead_letters import Letter, Retried
+    from sidestream.applying.versions import Versions
+    from sidestream.cli.declared import Declared
+    from sidestream.ports import Generation, ReadModels
+
+
+@contextmanager
+def at_desk(file: Path, data: Path | None, name: str) -> "Iterator[Desk]":
+    """Sit down at the desk of a projection of the run file."""
+    from sidestream.cli.declared import declared, named
+
+    with declared(file, data) as found, desk_of(named(found, name)) as desk:
+        yield desk
+
+
+@contextmanager
+def desk_of(each: "Declared") -> "Iterator[Desk]":
+    """Sit down at the desk of a projection."""
+    from sidestream.applying.corrections import BESIDE, Corrections
+
+    with each.read_models() as read_models, closing(Corrections(read_models.beside(BESIDE))) as corrections:
+        yield Desk(each, read_models, corrections)
+
+
+class Desk:
+    """One projection's generations, and the record of what was decided about its dead letters."""
+
+    def __init__(self, each: "Declared", read_models: "ReadModels", corrections: "Corrections") -> None:
+        from sidestream.applying.corrections import InForce
+        from sidestream.applying.rules import Rule
+
+        self.name = each.projection.name
+        self.corrections = corrections
+        self._version = each.projection.version
+        self._read_models = read_models
+        self._in_force = InForce(corrections)
+        self._in_force.refresh()
+        self.rule = Rule(each.projection, each.registry, self._in_force)
+
+    def followed(self) -> "Iterator[Generation]":
+        """Open every generation that follows the log, the live one first."""
+        infos = [info for info in self._read_models.generations() if info.state == "ready" and info.version == self._version]
+        for info in sorted(infos, key=lambda info: not info.live):
+            with closing(self._read_models.open(info.name)) as generation:
+                yield generation
+
+    def parked_as(self, event: str) -> "Sequence[ParkedEvent]":
+        """Return the parked events of this name, of the first generation that has any."""
+        from sidestream.applying.dead_letters import parked_as
+
+        return next((found for generation in self.followed() if (found := parked_as(generation, event))), ())
+
+    def shown(self, event: "ParkedEvent") -> dict[str, Any]:
+        """Return a parked event with every decision about it."""
+        from sidestream.applying.dead_letters import letter_of
+
+        subject = letter_of(event).subject
+        decided = [correction_map(each) for each in self.corrections.after(0) if each.subject == subject]
+        return {**as_map(self.name, event), "decisions": decided}
+
+    def letter(self, event: str, source: str, reason: str) -> "Letter":
+        """Return what a decision under this name is about: a parked event, else one that was decided about before.
+
+        Raises:
+            ConfigurationError: there is none, or there are several.
+        """
+        from sidestream.errors import ConfigurationError
+
+        letters = [each for each in self._letters(event) if _fits(each, source, reason)]
+        if len(letters) == 1:
+            return letters[0]
+        found = "; ".join(f"{each.reason or each.about} of {each.origin}" for each in letters) or "none"
+        remedy = "Name one with --source or --reason." if letters else f"sidestream dead-letters list {self.name} shows them."
+        raise ConfigurationError(f"{self.name}: expected one parked event {event}, found {found}. {remedy}")
+
+    def _letters(self, event: str) -> "Sequence[Letter]":
+        from sidestream.applying.dead_letters import Letter, letter_of
+
+        if parked := self.parked_as(event):
+            return list({letter.subject: letter for letter in map(letter_of, parked)}.values())
+        topic, _, position = event.rpartition("@")
+        earlier = [each for each in self.corrections.after(0) if (each.name == event) or (each.origin, each.name) == (topic, position)]
+        return list({each.subject: Letter(each.about, each.origin, each.name, each.original) for each in earlier}.values())  # type: ignore[arg-type]
+
+    # ── deciding ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def decide(self, kind: "Kind", letter: "Letter", *, who: str, why: str) -> "Decided":
+        """Record a decision about a letter and let every generation that follows meet it now."""
+        return self._met(self.corrections.record(letter.correction(kind, who=who, why=why, at=now())))
+
+    def edit(self, letter: "Letter", instead: bytes, *, who: str, why: str) -> "Decided":
+        """Record that another event is used instead of a letter, if the rule can read that one; as `decide`."""
+        draft = letter.correction("edit", instead, who=who, why=why, at=now())
+        self._expect_readable(draft)
+        return self._met(self.corrections.record(draft))
+
+    def _expect_readable(self, draft: "Correction") -> None:
+        from sidestream.errors import InvalidEvent
+        from sidestream.ports import LogEntry
+
+        problem = self.rule.decode(LogEntry("", draft.wire, 0)).problem
+        if problem:
+            raise InvalidEvent(f"edit of {draft.name}: {self.name} cannot read the event to use instead: {problem}. Correct it.")
+
+    def give_up(self, name: str, topic: str, *, who: str, why: str) -> "Decided":
+        """Record that versions are given up, if a stream of the live generation waits for them; as `decide`.
+
+        Raises:
+            InvalidEvent: nothing waits for these, or nobody said who and why.
+            ConfigurationError: there is no generation, or streams of several topics have this name.
+        """
+        from sidestream.applying.missing import give_up
+        from sidestream.applying.versions import Versions
+        from sidestream.errors import ConfigurationError
+
+        versions = Versions.parse(name)
+        for generation in self.followed():  # the live one
+            draft = self._letter_about(generation, versions, topic).correction("give-up", who=who, why=why, at=now())
+            recorded = give_up(self.rule, generation, draft, self.corrections, now)
+            return self._met(recorded)
+        raise ConfigurationError(f"{self.name}: expected a generation that follows the log, found none. Start its app once.")
+
+    def _letter_about(self, generation: "Generation", versions: "Versions", topic: str) -> "Letter":
+        from sidestream.applying.dead_letters import Letter
+        from sidestream.applying.missing import missing_in
+        from sidestream.errors import ConfigurationError
+
+        topics = [each.topic for each in missing_in(generation, versions.stream) if topic in ("", each.topic)]
+        if len(topics) > 1:
+            raise ConfigurationError(
+                f"{versions}: expected one topic, found streams of this name in {', '.join(topics)}. Name it with --topic."
+            )
+        return Letter("version", topics[0] if topics else topic, str(versions), b"", "waiting")
+
+    def _met(self, recorded: "Correction") -> "Decided":
+        """Let every generation that follows meet a decision now, and tell what became of it in each."""
+        self._in_force.refresh()
+        return Decided(self.name, recorded, [self._met_by(generation, recorded) for generation in self.followed()])
+
+    def _met_by(self, generation: "Generation", recorded: "Correction") -> "Met":
+        from sidestream.applying.dead_letters import drain
+
+        was = _parked_for(generation, recorded)
+        result = drain(self.rule, generation, now, [recorded] if recorded.kind != "undo" else [])
+        return Met(generation.name, was, _parked_for(generation, recorded), result)
+
+
+class Met(NamedTuple):
+    """What a decision did in one generation: how many events were and are parked that it is about, and what was applied."""
+
+    generation: str
+    was_parked: int
+    still_parked: int
+    result: "Retried"
+
+
+class Decided(NamedTuple):
+    """A decision as it was recorded, and what it did in every generation that follows the log."""
+
+    projection: str
+    decision: "Correction"
+    generations: "Sequence[Met]"
+
+    def as_map(self) -> dict[str, Any]:
+        """Return it as it is printed for programs."""
+        return {
+            "projection": self.projection,
+            "decision": correction_map(self.decision),
+            "generations": [each._asdict() for each in self.generations],
+        }
+
+
+def _parked_for(generation: "Generation", recorded: "Correction") -> int:
+    """Return how many events are parked that a decision is about; of given-up versions, those that wait behind them."""
+    from sidestream.applying.dead_letters import parked_as
+    from sidestream.applying.missing import parked_behind
+
+    if recorded.about == "version":
+        return parked_behind(generation, recorded)
+    return len(parked_as(generation, f"{recorded.origin}@{recorded.name}" if recorded.about == "entry" else recorded.name))
+
+
+def _fits(letter: "Letter", source: str, reason: str) -> bool:
+    return source in ("", letter.origin) and reason in ("", letter.reason)
+
+
+def correction_map(correction: "Correction") -> dict[str, Any]:
+    """Return a decision as it is printed for programs."""
+    import msgspec
+
+    found = msgspec.structs.asdict(correction)
+    return {**found, **{name: found[name].decode("utf-8", "backslashreplace") for name in ("wire", "original")}}
+
+
+def as_map(projection: str, event: "ParkedEvent") -> dict[str, Any]:
+    """Return a parked event as it is printed for programs."""
+    import msgspec
+
+    found = {"projection": projection, **msgspec.structs.asdict(event)}
+    return {**found, "wire": event.wire.decode("utf-8", "backslashreplace")}

@@ -1,0 +1,1 @@
+"""The tally of votes that have slots."""

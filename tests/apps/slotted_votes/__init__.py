@@ -1,0 +1,1 @@
+"""The votes service in a language where votes have slots."""

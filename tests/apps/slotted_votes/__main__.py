@@ -1,0 +1,6 @@
+"""Serves it."""
+
+from sidestream.web.serve import serve
+from tests.apps.slotted_votes.bootstrap import create_app
+
+serve(create_app)
