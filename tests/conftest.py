@@ -1,9 +1,12 @@
-"""One seed for a whole run: its processes must collect the same tests, so the seeds of the fault days are drawn from it."""
+"""What a run says at its end. The process that says it collects no test where others do, and so knows only this file."""
 
-import os
-import random
-from typing import Final
+import pytest
 
-SEED_OF_THE_RUN: Final = "SIDESTREAM_SEED_OF_THE_RUN"
-# the process that starts the others draws it, and they inherit it
-os.environ.setdefault(SEED_OF_THE_RUN, str(random.SystemRandom().randrange(2**32)))
+from tests.brokers.chosen import VARIABLE, left_out
+from tests.faults.seeds import said_again, seeds
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if left_out():
+        terminalreporter.write_line(f"Brokers that this run does not start: {', '.join(left_out())}. {VARIABLE} names them.")
+    terminalreporter.write_line(f"Bad days are lived again with {said_again(seeds())}")

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import redis
 
 from tests.faults.brokers import TOPICS, Breakable
-from tests.faults.day import LONG, PROJECTIONS, Day, Fault, kill_and_start
+from tests.faults.day import PROJECTIONS, Day, Fault, kill_and_start
 from tests.faults.load import Load
 from tests.faults.replicas import beside
+from tests.faults.seeds import LONG
 from tests.faults.strangers import publish
 
 

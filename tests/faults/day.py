@@ -26,15 +26,9 @@ from sidestream.launcher.system import System
 from tests.brokers.servers import SIDECARS_GO_FIRST
 from tests.faults.brokers import EMBEDDED, Breakable, Broker, system_on
 from tests.faults.load import Load, balances_of, casts_in, deposits_in, tally_of
+from tests.faults.seeds import LONG, said_again
 from tests.waiting import until
 
-SEEDS: Final = "SIDESTREAM_FAULT_SEEDS"
-"""A number: so many fresh seeds. A list with commas, also of one (`42,`): these very seeds."""
-SEEDS_ASKED_FOR: Final = os.environ.get(SEEDS, "")
-LENGTH: Final = "SIDESTREAM_FAULT_DAYS"
-"""`long` or `short`; left out: long where seeds are asked for."""
-LONG: Final = os.environ.get(LENGTH, "long" if SEEDS_ASKED_FOR else "short") == "long"
-"""Whether faults last as long as they may, under full load; a day of the whole test run is short."""
 PROJECTIONS: Final = ("tally", "balances")
 TOO_LARGE: Final = 2**63
 """Cents that no database's integer holds."""
@@ -197,11 +191,6 @@ async def a_day(seed: int, folder: Path, database: str = "", broker: str = EMBED
         except BaseException as failure:
             failure.add_note(_evidence(seed, day, folder))
             raise
-
-
-def said_again(seeds: Sequence[int]) -> str:
-    """Return the variables that live these days again."""
-    return f"{LENGTH}={'long' if LONG else 'short'} {SEEDS}={','.join(map(str, seeds))},"
 
 
 def _evidence(seed: int, day: Day, folder: Path) -> str:

@@ -14,8 +14,9 @@ from sidestream.settings import Settings
 from tests.apps.balances.bootstrap import POISON, Balances
 from tests.apps.bank import language
 from tests.faults.answers import Wire, wire_to
-from tests.faults.day import LONG, TOO_LARGE, Day, Fault, kill_and_start
+from tests.faults.day import TOO_LARGE, Day, Fault, kill_and_start
 from tests.faults.load import Load, repeats_in
+from tests.faults.seeds import LONG
 from tests.parts import replica_of
 from tests.waiting import until
 

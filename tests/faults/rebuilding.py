@@ -15,8 +15,9 @@ import aiohttp
 import psycopg
 
 from sidestream.event import Counted, NewEvent, encode_event
-from tests.faults.day import LONG, Day, Fault
+from tests.faults.day import Day, Fault
 from tests.faults.load import Load
+from tests.faults.seeds import LONG
 from tests.faults.strangers import publish_in_bulk
 from tests.parts import REPOSITORY
 from tests.waiting import until

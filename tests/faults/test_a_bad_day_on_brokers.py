@@ -13,7 +13,8 @@ import pytest
 from tests.brokers.chosen import chosen
 from tests.faults import causing, deceiving, rebuilding
 from tests.faults.brokers import SPEAK_REDIS
-from tests.faults.day import LONG, Fault, a_day
+from tests.faults.day import Fault, a_day
+from tests.faults.seeds import LONG
 
 CORE: Final[Sequence[Fault]] = (
     causing.kill_a_projection,

@@ -15,10 +15,11 @@ import redis
 
 from sidestream.launcher.parts import Part
 from tests.faults.causing import FAULTS, kill_a_projection, kill_two_at_once, pause_a_projection_and_its_sidecar
-from tests.faults.day import LONG, Day, Fault, a_day
+from tests.faults.day import Day, Fault, a_day
 from tests.faults.deceiving import DECEITS, an_event_the_database_refuses
 from tests.faults.load import Load
 from tests.faults.rebuilding import REBUILDS, a_rebuild_killed_half_way, a_rebuild_under_full_load
+from tests.faults.seeds import LONG
 from tests.parts import replica_of
 from tests.postgres import Postgres
 from tests.waiting import until
