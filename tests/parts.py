@@ -81,6 +81,9 @@ async def replica_of(system: System, app: str, environment: Mapping[str, str] | 
 async def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     """Wait until a condition holds; fail with its source place when it does not in time."""
     end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not within {seconds:g} s: {condition}"
+    while True:
+        is_last = time.monotonic() > end  # looked at before the condition: a pause between the two is nobody's fault
+        if condition():
+            return
+        assert not is_last, f"not within {seconds:g} s: {condition}"
         await asyncio.sleep(0.02)

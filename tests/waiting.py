@@ -15,8 +15,11 @@ async def until(
     A plain condition is asked in a thread, so that it may block.
     """
     end = asyncio.get_running_loop().time() + seconds
-    while not await _holds(condition):
-        if asyncio.get_running_loop().time() > end:
+    while True:
+        is_last = asyncio.get_running_loop().time() > end  # looked at before the condition: a pause between the two is nobody's fault
+        if await _holds(condition):
+            return
+        if is_last:
             raise AssertionError(f"{what()} did not hold within {seconds:g} s")
         await asyncio.sleep(0.01)
 

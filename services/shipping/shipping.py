@@ -55,6 +55,7 @@ class Shipper:
         client: the way to the orders service.
         refuse: records that an order cannot be shipped; called in a thread.
         sweep_seconds: how often to look without being rung.
+        silence_seconds: after a shipment, before it is asked for again, should the log still be silent.
     """
 
     def __init__(
@@ -64,11 +65,13 @@ class Shipper:
         refuse: Callable[[Shipment, Verdict], object],
         *,
         sweep_seconds: float,
+        silence_seconds: float = UNTIL_THE_LOG_SAYS_SO,
     ) -> None:
         self._due = due
         self._client = client
         self._refuse = refuse
         self._sweep_seconds = sweep_seconds
+        self._silence_seconds = silence_seconds
         self._patience: dict[Attempt, Patience] = {}
         self._bell = asyncio.Event()
         self._stopping = False
@@ -145,7 +148,7 @@ class Shipper:
     def _leave_alone(self, shipment: Shipment, verdict: Verdict) -> None:
         now = asyncio.get_running_loop().time()
         if verdict.outcome != "later":
-            self._patience[_attempt(shipment)] = Patience(now + UNTIL_THE_LOG_SAYS_SO)
+            self._patience[_attempt(shipment)] = Patience(now + self._silence_seconds)
             return
         before = self._patience.get(_attempt(shipment))
         failures = before.failures + 1 if before else 1

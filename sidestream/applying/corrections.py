@@ -62,6 +62,11 @@ class Correction(msgspec.Struct, frozen=True):
         """What it is about."""
         return self.about, self.origin, self.name
 
+    @property
+    def is_to_be_met(self) -> bool:
+        """Whether what is parked is tried because of it. An undo leaves an event as it is; versions are waited for again."""
+        return self.kind != "undo" or self.about == "version"
+
 
 CORRECTIONS: Final = Table(Correction, key=("number",), name="sidestream_corrections")
 BESIDE: Final = (CORRECTIONS,)
@@ -176,8 +181,8 @@ class InForce:
         return found
 
     def since(self, number: int) -> list[Correction]:
-        """Return what is in force and was recorded after a number."""
-        return [each for each in tuple(self._found.values()) if each.number > number and each.kind != "undo"]
+        """Return what was recorded after a number, is the last about its subject, and is to be met."""
+        return [each for each in tuple(self._found.values()) if each.number > number and each.is_to_be_met]
 
     def find(self, subject: Subject) -> Correction | None:
         """Return the decision about this event, if there is one."""

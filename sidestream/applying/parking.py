@@ -101,7 +101,8 @@ class Parking:
         first = waiting[0]
         if not first.streamversion or not self._work.rule.projection.ordered or first.reason in FOR_GOOD:
             return first, 0
-        if not parked.waiting_for and self._rows.get(STREAM_VERSIONS, (parked.topic, parked.stream)) is None:
+        untried = first.reason in (BEHIND, WAITING)  # where it is the stream's first event it was tried when it came
+        if not parked.waiting_for and not untried and self._rows.get(STREAM_VERSIONS, (parked.topic, parked.stream)) is None:
             return first, 0
         expected = self.successor(parked.topic, parked.stream)
         return next((event for event in waiting if event.streamversion == expected), None), expected

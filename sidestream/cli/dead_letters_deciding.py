@@ -145,11 +145,11 @@ def _print_decided(decided: "Decided", *, as_json: bool) -> None:
 def _became(kind: str, each: "Met") -> str:
     if not each.was_parked:
         return "nothing of it is parked there: applied or skipped before, or still to come. This decision holds from the next rebuild on."
-    if kind == "undo":
+    if kind == "undo" and not each.result.applied:
         return "parked as before."
     applied = f"{each.result.applied:,} events left the parked streams, {each.result.freed:,} streams are free."
     if not each.still_parked:
         return applied
-    if kind == "give-up":
+    if kind in ("give-up", "undo"):
         return f"{applied} {each.still_parked:,} events of the stream are still parked; sidestream dead-letters waiting and list say why."
     return "still parked; sidestream dead-letters show says why, or what it waits for."

@@ -153,7 +153,7 @@ class Desk:
         from sidestream.applying.dead_letters import drain
 
         was = _parked_for(generation, recorded)
-        result = drain(self.rule, generation, now, [recorded] if recorded.kind != "undo" else [])
+        result = drain(self.rule, generation, now, [recorded] if recorded.is_to_be_met else [])
         return Met(generation.name, was, _parked_for(generation, recorded), result)
 
 

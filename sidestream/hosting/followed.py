@@ -126,7 +126,8 @@ class Following:
 
     def _meet(self) -> None:
         in_force = self._errand.in_force
-        news, latest = in_force.since(self.decisions), in_force.latest
+        latest = in_force.latest  # read first: what is taken over between the two reads is met twice, never left out
+        news = in_force.since(self.decisions)
         if news:
             done = drain(self._errand.rule, self.generation, self._errand.now, news)
             self.total.released += done.applied

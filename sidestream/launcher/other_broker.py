@@ -107,10 +107,10 @@ class OtherBroker:
 
     async def _greet(self) -> None:
         """Say hello in the broker's protocol: a server that speaks it answers with a frame that names itself."""
+        host, port = _host_of(self.address)
         try:
-            parts = urlsplit(self.address)
             async with asyncio.timeout(_PATIENCE):
-                reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 5672)
+                reader, writer = await asyncio.open_connection(host, port)
                 writer.write(_AMQP_GREETING)
                 answer = await reader.read(1)
                 writer.close()
@@ -118,6 +118,18 @@ class OtherBroker:
             raise CannotStart(f"broker: no usable {self}: {problem or 'no answer'}. Start it, or correct its address.") from problem
         if answer != bytes([_AMQP_METHOD_FRAME]):
             raise CannotStart(f"broker: expected RabbitMQ at {self.address.rpartition('@')[2]}, found something that does not speak AMQP.")
+
+
+def _host_of(address: str) -> tuple[str, int]:
+    """Return where a RabbitMQ is; an address that is none is refused unseen, because its parts may be those of a password."""
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(address)
+        if parts.scheme in ("amqp", "amqps") and parts.hostname:
+            return parts.hostname, parts.port or 5672
+    raise CannotStart(
+        "broker: expected the address of rabbitmq as amqp://user:password@host:port, found another form. Correct it; in a password "
+        "/ is written as %2F, # as %23, : as %3A and @ as %40."
+    )
 
 
 def _expect_hosts(named: str) -> None:

@@ -118,8 +118,11 @@ class InPlace:
     def _make_sure(self, topic: str, wires: Iterable[bytes], after: str) -> None:
         """Read back what was written: all of it stands there in order, whoever's stand between."""
         until = time.monotonic() + self._patience_seconds
-        while not _stand_in_order(wires, entries_of(self._log, topic, after)):
-            if time.monotonic() > until:
+        while True:
+            is_last = time.monotonic() > until  # before the look, which may take longer than anybody waits
+            if _stand_in_order(wires, entries_of(self._log, topic, after)):
+                return
+            if is_last:
                 raise LogUnavailable(
                     f"topic {topic} was not written anew: expected to read back all that was written, found some of it missing. "
                     "Everything that stood there before still does. Try again."

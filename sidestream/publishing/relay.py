@@ -134,7 +134,8 @@ class Relay:
         self._aged_at = now
         waiting = [topic for topic, count in self._backlog.items() if count]
         pages = {topic: await self._store.ask(self._store.port.unpublished, topic, 1) for topic in waiting}
-        self._oldest_ms = {topic: page[0].recorded_ms for topic, page in pages.items() if page}
+        if None not in pages.values():  # a store that does not answer makes nothing younger
+            self._oldest_ms = {topic: page[0].recorded_ms for topic, page in pages.items() if page}
 
     def _publish_backlog(self) -> None:
         for topic, count in self._backlog.items():

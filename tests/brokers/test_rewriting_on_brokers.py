@@ -144,7 +144,7 @@ async def test_topics_that_were_deleted_are_made_and_written_anew(assets: Catalo
     await assets.verify("--repair")
 
     await assets.until_exact()
-    assert (await assets.until_whole())["assets"]["found"] == 50
+    assert (await assets.until_whole(assets=50))["assets"]["found"] == 50
     await goes_on(assets, name="deleted.txt")
 
 
@@ -158,7 +158,7 @@ async def test_a_lost_end_is_sent_again_by_the_running_relay(assets: Cataloguing
     assert (missing["assets"]["found"], missing["assets"]["only_the_end"]) == (25, True)
     assert (await assets.verify("--repair"))["assets"]["remedy"] == "sent again"
 
-    assert (await assets.until_whole())["assets"]["found"] == 40
+    assert (await assets.until_whole(assets=40))["assets"]["found"] == 40
     await goes_on(assets, name="end.txt")
 
 
@@ -183,7 +183,7 @@ async def test_a_repair_that_is_killed_while_the_service_appends_is_run_again(as
 
     await until(repaired, 60)
     await assets.until_exact()
-    assert (await assets.until_whole())["assets"]["found"] == 61
+    assert (await assets.until_whole(assets=61))["assets"]["found"] == 61
     await goes_on(assets, name="killed.txt")
 
 

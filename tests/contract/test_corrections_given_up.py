@@ -4,15 +4,19 @@ On every read model adapter.
 """
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from sidestream.applying.corrections import Correction, GivenUp
+from sidestream.applying.corrections import Correction, GivenUp, InForce
 from sidestream.applying.dead_letters import drain, parked_events, parked_streams, retry
 from sidestream.applying.missing import Missing, missing_in, missing_versions
+from sidestream.applying.rules import Rule
 from sidestream.applying.versions import Versions
 from sidestream.errors import InvalidEvent
+from sidestream.hosting.followed import Errand, Following
 from sidestream.hosting.host import ProjectionHost
 from tests.contract.bank import REGISTRY, TOPIC, Bank
 from tests.contract.correcting import Desk
@@ -91,6 +95,22 @@ def test_a_stream_may_lack_its_beginning_and_more_later(desk: Desk) -> None:
     desk.give_up("account-a@4-5")
     desk.drain()
     desk.expect({"account-a": (9, "3 6")})
+
+
+def test_a_stream_without_its_beginning_is_applied_in_order_however_its_events_came(desk: Desk) -> None:
+    record(desk.bank, 3, 2)
+    desk.give_up("account-a@1")
+    desk.drain()
+    desk.expect({"account-a": (5, "2 3")})
+
+
+def test_of_a_missing_beginning_a_part_can_be_given_up_and_the_rest_waited_for(desk: Desk) -> None:
+    record(desk.bank, 3)
+    desk.give_up("account-a@1")
+    desk.drain()
+    assert missing(desk) == ["account-a@2"]
+    record(desk.bank, 2)
+    desk.expect({"account-a": (5, "2 3")})
 
 
 @pytest.mark.parametrize("name", ["account-a@2", "account-a@4", "account-a@2-3", "account-a@3-6", "account-a@7", "account-b@1"])
@@ -211,6 +231,29 @@ def test_once_it_is_taken_back_a_stream_that_nothing_was_applied_to_since_takes_
     desk.expect({"account-a": (2, "1 2 3 -4")})
 
 
+def test_once_it_is_taken_back_a_stream_that_still_waits_waits_for_it_again(desk: Desk) -> None:
+    record(desk.bank, 1, 2, 6)
+    desk.give_up("account-a@3-4")
+    desk.drain()
+    assert missing(desk) == ["account-a@5"]
+    desk.decide(desk.given_up("account-a@3-4"), "undo")
+    desk.drain()
+    assert missing(desk) == ["account-a@3-5"]
+    record(desk.bank, 3, 4, 5)
+    desk.expect({"account-a": (21, "1 2 3 4 5 6")})
+
+
+def test_taken_back_before_anybody_met_it_the_stream_waits_for_it_again(desk: Desk) -> None:
+    """The verb died between recording it and applying what waited: the stream stands still, and must not do so for ever."""
+    record(desk.bank, 1, 2, 5)
+    desk.give_up("account-a@3-4")
+    desk.decide(desk.given_up("account-a@3-4"), "undo")
+    desk.drain()
+    assert missing(desk) == ["account-a@3-4"]
+    record(desk.bank, 3, 4)
+    desk.expect({"account-a": (15, "1 2 3 4 5")})
+
+
 # ── an app that has not heard of it yet ──────────────────────────────────────────────────────────────────────────────
 
 
@@ -286,3 +329,45 @@ async def test_a_running_app_meets_it_at_a_sweep_though_the_verb_died_before_it_
         bank.record(bank.wire("account-a", 4, 4, id="late"))
         await until(lambda: bank.reasons() == ["version-given-up"])
         assert bank.accounts() == {"account-a": (8, "1 2 5")}
+
+
+class HeardBetween(InForce):
+    """Another thread takes over what was recorded, right after somebody has asked for the news."""
+
+    def since(self, number: int) -> list[Correction]:
+        news = super().since(number)
+        self.refresh()
+        return news
+
+
+@asynccontextmanager
+async def following(desk: Desk, in_force: InForce) -> AsyncIterator[None]:
+    """Follow the log by these decisions, in a generation that somebody else looks at too."""
+    rule = Rule(desk.rule.projection, REGISTRY, in_force)
+    errand = Errand(
+        rule=rule,
+        log=desk.bank.log,
+        in_force=in_force,
+        now=lambda: "now",
+        sweep_seconds=0.02,
+        stopping=asyncio.Event(),
+        swept=lambda: None,
+        committed=lambda: None,
+        caught_up=lambda _name, _outcome: None,
+    )
+    made = Following(errand, desk.bank.read_models.open(desk.bank.name))
+    made.start()
+    try:
+        yield
+    finally:
+        errand.stopping.set()
+        await made.leave()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # a sqlite3 connection of a thread pool's thread is closed with it
+async def test_a_decision_that_is_heard_of_while_the_news_are_read_is_met(desk: Desk) -> None:
+    await asyncio.to_thread(record, desk.bank, 1, 2, 5)
+    in_force = await asyncio.to_thread(HeardBetween, desk.corrections)
+    await asyncio.to_thread(desk.give_up, "account-a@3-4")
+    async with following(desk, in_force):
+        await until(lambda: desk.bank.accounts() == {"account-a": (8, "1 2 5")})

@@ -3,7 +3,6 @@
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +12,7 @@ import redis
 
 from sidestream.adapters.redis_log import RedisAddress, RedisLog
 from sidestream.launcher.broker import _server
+from tests.brokers.waiting import wait_until
 
 
 class Server:
@@ -28,7 +28,7 @@ class Server:
         options = {"port": self.port, "bind": "127.0.0.1", "dir": self._folder, "appendonly": "yes", "appendfsync": "always", "save": ""}
         words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
         self._process = subprocess.Popen([_server(), *words], stdout=subprocess.DEVNULL)
-        until(self._answers)
+        wait_until(self._answers)
 
     def _answers(self) -> bool:
         try:
@@ -72,14 +72,6 @@ def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
-
-
-def until(condition: object, seconds: float = 10.0) -> None:
-    assert callable(condition)
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not within {seconds} s: {condition}"
-        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ class Cataloguing:
 
     async def scan(self) -> None:
         """Record what is on disk, and what is there no more."""
-        async with httpx.AsyncClient(base_url=self.system["assets"].url) as door:
+        async with httpx.AsyncClient(base_url=self.system["assets"].url, timeout=30) as door:
             (await door.post("/scans", json={"path": str(self.root)})).raise_for_status()
 
     async def rows(self) -> dict[str, str]:
@@ -46,7 +46,7 @@ class Cataloguing:
 
     async def health(self) -> dict[str, Any]:
         """Return how the catalogue says that it is doing."""
-        async with httpx.AsyncClient(base_url=self.system["asset-catalog"].url) as door:
+        async with httpx.AsyncClient(base_url=self.system["asset-catalog"].url, timeout=30) as door:
             found: dict[str, Any] = (await door.get("/generations")).json()["health"]
         return found
 
@@ -59,13 +59,14 @@ class Cataloguing:
         found = json.loads((await self.program("log", "verify", "assets", *options, "--json", code=code)).out)
         return {line["topic"]["topic"]: {**line["topic"], "remedy": line["remedy"]} for line in found["stores"]}
 
-    async def until_whole(self) -> dict[str, Any]:
-        """Wait until the relay has sent again what it was told to; a topic written anew is whole at once."""
+    async def until_whole(self, **stored: int) -> dict[str, Any]:
+        """Wait until all that is stored (so many events of each topic) was sent, maybe again, and stands in the log."""
         found: dict[str, Any] = {}
 
         async def whole() -> bool:
             found.update(await self.verify(code=None))
-            return all(topic["found"] == topic["stored"] and not topic["disordered"] for topic in found.values())
+            sent = all(found[topic]["stored"] >= number for topic, number in stored.items())  # a relay may still be at it
+            return sent and all(topic["found"] == topic["stored"] and not topic["disordered"] for topic in found.values())
 
         await until(whole, 30)
         return found

@@ -159,7 +159,7 @@ async def system_on(
 
 async def counted_and_rung(system: System) -> None:
     """Vote, and wait until the vote is counted and the sidecar has rung for it."""
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=30) as client:
         assert (await client.post(f"{system['votes'].url}/votes", json=VOTE)).status_code == 202
 
         async def seen() -> bool:

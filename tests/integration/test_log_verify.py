@@ -60,7 +60,7 @@ async def test_after_a_flush_the_topic_is_written_anew_in_order_and_the_read_mod
     assert missing["assets"]["missing"] == [[1, 40]]
     assert not missing["assets"]["only_the_end"]
     assert (await assets.verify("--repair"))["assets"]["remedy"] == "written anew"
-    repaired = await assets.until_whole()
+    repaired = await assets.until_whole(assets=51, scans=before["scans"]["stored"] + 1)
 
     assert repaired["assets"]["found"] == 51
     assert before["scans"]["stored"] < repaired["scans"]["found"]
@@ -117,7 +117,7 @@ async def test_a_lost_end_is_sent_again_by_the_running_relay(assets: Cataloguing
     assert (await assets.verify("--repair"))["assets"]["remedy"] == "sent again"
 
     await until(lambda: len(numbers(client)) == 40)
-    assert (await assets.until_whole())["assets"]["found"] == 40
+    assert (await assets.until_whole(assets=40))["assets"]["found"] == 40
 
 
 async def test_where_the_log_knows_that_its_end_was_deleted_it_is_written_anew(assets: Cataloguing) -> None:
@@ -132,7 +132,7 @@ async def test_where_the_log_knows_that_its_end_was_deleted_it_is_written_anew(a
     assert (missing["assets"]["found"], missing["assets"]["only_the_end"]) == (25, True)
     assert (await assets.verify("--repair"))["assets"]["remedy"] == "written anew"
 
-    assert (await assets.until_whole())["assets"]["found"] == 40
+    assert (await assets.until_whole(assets=40))["assets"]["found"] == 40
     assert (await assets.verify())["assets"]["gone_upto"] is None
 
 
@@ -146,7 +146,7 @@ async def test_events_that_are_appended_while_the_topic_is_written_anew_follow_b
     await assets.until_exact()
     await assets.verify("--repair")
 
-    assert (await assets.until_whole())["assets"]["found"] == 60
+    assert (await assets.until_whole(assets=60))["assets"]["found"] == 60
 
 
 async def test_a_store_that_is_not_there_is_said(tmp_path: Path) -> None:

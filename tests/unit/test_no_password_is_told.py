@@ -7,12 +7,16 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sidestream.adapters.broker_kinds import in_force
 from sidestream.adapters.components import open_log
 from sidestream.adapters.postgres_events import PostgresEventStore
 from sidestream.adapters.postgres_inbox import PostgresInbox
 from sidestream.adapters.postgres_read_model import PostgresReadModels
 from sidestream.errors import SidestreamError
+from sidestream.launcher.other_broker import OtherBroker
+from sidestream.launcher.problem import CannotStart
 from sidestream.settings import Settings
+from tests.parts import REPOSITORY
 
 PASSWORD = "hunter2-s3cret"
 NO_ADDRESSES = {
@@ -66,3 +70,13 @@ def test_settings_that_are_printed_show_neither_token_nor_address_of_a_database(
     settings = Settings(dapr_api_token=PASSWORD, app_api_token=PASSWORD, database_url=url, store_url=url)
     assert PASSWORD not in repr(settings)
     assert PASSWORD not in str(settings)
+
+
+@pytest.mark.parametrize(
+    "address", [f"amqp://me:{PASSWORD}/x@127.0.0.1:1", f"amqp://me:x#{PASSWORD}@127.0.0.1:1", f"me:{PASSWORD}", PASSWORD]
+)
+async def test_an_address_of_rabbitmq_that_is_none_is_refused_unseen(address: str) -> None:
+    found = in_force(REPOSITORY / "components" / "brokers" / "rabbitmq", "pubsub")
+    with pytest.raises(CannotStart, match="expected the address of rabbitmq as amqp://") as refused:
+        await OtherBroker(found, address).ready([])
+    assert PASSWORD not in "".join(traceback.format_exception(refused.value))

@@ -158,14 +158,14 @@ async def test_a_ring_is_heard_at_once() -> None:
         for n in range(1, 6):
             await asyncio.to_thread(store.append, [Append(None, (event("x"),))])
             await asyncio.to_thread(relay.ring)
-            await until(lambda n=n: log.extent("orders").length == n, 2)
+            await until(lambda n=n: log.extent("orders").length == n)
 
 
 async def test_the_sweep_finds_what_nobody_rang_for() -> None:
     store, log = MemoryEventStore(), MemoryLog()
     async with Relay(store, FaultyPublisher(log), sweep_seconds=0.05):
         store.append([Append(None, (event("x"),))])
-        await until(lambda: published(store), 5)
+        await until(lambda: published(store))
 
 
 async def test_stop_finishes_and_marks_what_is_in_flight_and_starts_nothing_new() -> None:

@@ -71,13 +71,13 @@ async def test_a_relay_that_does_not_lead_tells_what_waits_too() -> None:
     store, log = filled(3, 3), MemoryLog()
     away = FaultyPublisher(log)
     away.away = True
-    async with Relay(store, away, sweep_seconds=0.02) as leader:
+    async with Relay(store, away, sweep_seconds=0.02, lease_seconds=600) as leader:  # no pause of the machine makes the other one lead
         await until(lambda: leader.status.leads)
-        async with Relay(store, FaultyPublisher(log), sweep_seconds=0.02) as follower:
+        async with Relay(store, FaultyPublisher(log), sweep_seconds=0.02, lease_seconds=600) as follower:
             await until(lambda: of(follower).oldest_seconds > 0.1)
             assert (follower.status.leads, follower.status.backlog) == (False, {"orders": 3})
             assert "another process" in follower.status.stuck(0.1)
-        assert "away" in leader.status.stuck(0.1)
+        await until(lambda: "away" in leader.status.stuck(0.1))
 
 
 async def test_what_was_done_is_counted_over_a_change_of_leader() -> None:
@@ -108,6 +108,28 @@ async def test_a_store_that_is_away_is_told() -> None:
         await until(lambda: relay.status.store_error == "StoreAway: disk full")
         store.away = False
         await until(lambda: relay.status.store_error == "")
+
+
+async def test_a_store_that_is_away_makes_what_waits_no_younger() -> None:
+    class Moody(MemoryEventStore):
+        away = False
+        unanswered = 0
+
+        def unpublished(self, topic: str, limit: int = 1000, after: int = 0) -> Sequence[StoredEvent]:
+            if self.away:
+                self.unanswered += limit == 1
+                raise StoreAway("disk full")
+            return super().unpublished(topic, limit, after)
+
+    store = Moody()
+    store.append([Append(None, (event("x"),))])
+    publisher = FaultyPublisher(MemoryLog())
+    publisher.away = True
+    async with Relay(store, publisher, sweep_seconds=0.02) as relay:
+        await until(lambda: of(relay).oldest_seconds > 0.1)
+        store.away = True
+        await until(lambda: store.unanswered == 2)  # what the first of them said is known by then
+        assert of(relay).oldest_seconds > 0.1
 
 
 def test_it_is_stuck_from_the_moment_that_something_has_waited_for_too_long() -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import threading
 from collections.abc import Sequence
 
 import pytest
@@ -12,6 +13,7 @@ from sidestream.adapters.memory_log import MemoryLog
 from sidestream.errors import LogUnavailable
 from sidestream.logs.rewriting_in_place import InPlace
 from sidestream.logs.verifying import entries_of
+from sidestream.ports import LogEntry
 
 TOPIC = "orders"
 OURS = [f"ours {number}".encode() for number in range(12)]
@@ -83,6 +85,28 @@ class Losing(Ends):
         super().append(topic, [wire for wire in wires if wire != OURS[5]])
 
 
+class Lagging(MemoryLog):
+    """Once, it takes its time and then knows nothing of what was written last."""
+
+    lags = False
+
+    def read(self, topic: str, start: str | None, limit: int) -> Sequence[LogEntry]:
+        if not self.lags:
+            return super().read(topic, start, limit)
+        self.lags = False
+        threading.Event().wait(0.2)
+        return []
+
+
+class EndsOfALaggingLog(Ends):
+    """The log lags behind when all is written."""
+
+    def append(self, topic: str, wires: Sequence[bytes]) -> None:
+        super().append(topic, wires)
+        assert isinstance(self._log, Lagging)
+        self._log.lags = OURS[-1] in wires
+
+
 def theirs(number: int, subject: str) -> bytes:
     event = {"specversion": "1.0", "id": str(number), "source": "/theirs", "type": "noted", "subject": subject}
     return json.dumps(event).encode()
@@ -129,6 +153,12 @@ def test_what_was_before_is_given_up_only_when_all_of_it_stands_behind(log: Memo
     with pytest.raises(LogUnavailable, match="expected to read back all that was written, found some of it missing"):
         InPlace(log, Losing(log, others), patience_seconds=0).rewrite(TOPIC, OURS, is_theirs)
     assert [entry.data for entry in entries_of(log, TOPIC)][: len(before)] == before
+
+
+def test_a_log_that_lags_and_takes_longer_than_anybody_waits_is_looked_at_once_more() -> None:
+    log = Lagging()
+    InPlace(log, EndsOfALaggingLog(log, Others(log)), patience_seconds=0.05).rewrite(TOPIC, OURS, is_theirs)
+    assert firsts(log) == OURS
 
 
 def test_a_later_event_that_comes_between_does_not_stay_before_an_earlier_one_of_its_subject(log: MemoryLog, others: Others) -> None:

@@ -43,9 +43,10 @@ class Desk:
     def refuse(self, shipment: Shipment, verdict: Verdict) -> None:
         self.refused.append((shipment.order, verdict.code))
 
-    def shipper(self) -> Shipper:
+    def shipper(self, silence_seconds: float = 600) -> Shipper:
+        """Return one that no pause of the machine makes ask again for what was shipped."""
         client = httpx.AsyncClient(transport=httpx.MockTransport(self.answer), base_url="http://orders")
-        return Shipper(self.list_due, client, self.refuse, sweep_seconds=0.02)
+        return Shipper(self.list_due, client, self.refuse, sweep_seconds=0.02, silence_seconds=silence_seconds)
 
 
 async def test_each_order_is_asked_for_once_while_the_log_is_on_its_way() -> None:
@@ -56,6 +57,14 @@ async def test_each_order_is_asked_for_once_while_the_log_is_on_its_way() -> Non
         await until(lambda: "d" in desk.asked)
 
     assert Counter(desk.asked) == Counter("abcd")
+
+
+async def test_where_the_log_stays_silent_an_order_is_asked_for_again_under_the_same_key() -> None:
+    desk = Desk("a")
+    async with desk.shipper(silence_seconds=0.05):
+        await until(lambda: len(desk.asked) >= 3)
+
+    assert len(desk.keys) == 1
 
 
 async def test_what_fails_is_asked_for_again_under_the_same_key_and_the_others_go_on() -> None:
