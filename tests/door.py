@@ -28,7 +28,7 @@ def held_after(port: int, most: int) -> Iterator[int]:
 
 @contextmanager
 def _open(door: "_Door") -> Iterator[int]:
-    thread = threading.Thread(target=door.run)
+    thread = threading.Thread(target=door.run, daemon=True)
     thread.start()
     try:
         yield door.port()

@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 from sidestream.launcher.network import LOOPBACK, free_ports
 from tests.brokers.getting import java, kafka_jars, rabbitmq, redis_server
+from tests.brokers.waiting import wait_until
 
 SIDECARS_GO_FIRST: Final = ("rabbitmq",)
 """Brokers that die together with their sidecars in a test, which go first. daprd 1.18.1 does not take up its subscriptions to RabbitMQ
@@ -108,10 +109,7 @@ class _Program:
 
     def _wait_for_the_end(self) -> None:
         """A child of the process that was waited for may hold the port a moment longer, and would be taken for its successor."""
-        end = time.monotonic() + self._patience
-        while self._listens():
-            assert time.monotonic() < end, f"it was killed and still listens on {self.port}"
-            time.sleep(0.02)
+        wait_until(lambda: not self._listens(), self._patience)
 
     def last_words(self) -> str:
         return (self.folder / "output.log").read_text(errors="replace")[-2000:]
@@ -119,6 +117,8 @@ class _Program:
     def send(self, signal_number: int) -> None:
         assert self._process is not None
         os.killpg(self._process.pid, signal_number)
+        if signal_number == signal.SIGSTOP:  # on another processor it may answer a moment longer
+            os.waitpid(self._process.pid, os.WUNTRACED)
 
     def kill(self) -> None:
         if self._process is not None:

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import nats
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
-from nats.js.errors import NotFoundError
+from nats.js.api import StreamConfig
+from nats.js.errors import APIError, NotFoundError
 
 from sidestream.adapters.jetstream_log import JetStreamLog
 from sidestream.adapters.jetstream_streams import JetStreamStreams
@@ -18,6 +19,8 @@ from sidestream.adapters.nats_requests import NatsAddress, NatsRequests
 from tests.brokers.waiting import wait_until
 
 Answer = TypeVar("Answer")
+
+_NO_FOLDER = 10049
 
 
 class InKafka:
@@ -60,7 +63,7 @@ class InJetStream:
         self._requests = NatsRequests(self.address)
         self.streams = JetStreamStreams(self._requests)
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self._client = self.run(nats.connect(url))
         self.js = self._client.jetstream()
@@ -85,6 +88,20 @@ class InJetStream:
     def flush(self, topic: str) -> None:
         self.run(self.js.delete_stream(self._name(topic)))
         self._written.discard(topic)
+
+    def add(self, config: StreamConfig) -> None:
+        """Make a stream; the server may still be removing the folder of the one that was its last."""
+
+        def made() -> bool:
+            try:
+                self.run(self.js.add_stream(config))
+            except APIError as error:
+                if error.err_code != _NO_FOLDER:
+                    raise
+                return False
+            return True
+
+        wait_until(made)
 
     def _name(self, topic: str) -> str:
         return topic.replace(".", "_")

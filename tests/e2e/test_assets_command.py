@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import uvicorn
 from services.assets.bootstrap import create_app
 from sidestream.backbone import MemoryBackbone
 from sidestream.settings import Settings
+from tests.brokers.waiting import wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -26,10 +26,7 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     server = uvicorn.Server(uvicorn.Config(create_app(Settings(data=tmp_path / "data"), MemoryBackbone()), port=0, log_config=None))
     thread = threading.Thread(target=server.run)
     thread.start()
-    end = time.monotonic() + 10
-    while not server.started:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    wait_until(lambda: server.started, 30)
     yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     server.should_exit = True
     thread.join()

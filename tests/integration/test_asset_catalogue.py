@@ -190,7 +190,7 @@ async def assert_totals(url: str, disk: Disk, assets: Iterable[dict[str, Any]], 
     assert types == {media_type: (len(sizes), sum(sizes)) for media_type, sizes in by_type.items()}
     python = [file.size for path, file in disk.items() if path.endswith(b".py")]
     assert types["text/x-python"] == (len(python), sum(python))
-    async with httpx.AsyncClient(base_url=url) as door:
+    async with httpx.AsyncClient(base_url=url, timeout=30) as door:
         summary = (await door.get("/summary")).json()
     assert summary == {
         "assets": len(disk),
@@ -201,7 +201,7 @@ async def assert_totals(url: str, disk: Disk, assets: Iterable[dict[str, Any]], 
 
 
 async def tag(system: System, asset: str, word: str) -> None:
-    async with httpx.AsyncClient(base_url=system["assets"].url) as door:
+    async with httpx.AsyncClient(base_url=system["assets"].url, timeout=30) as door:
         (await door.put(f"/assets/{asset}/tags/{word}")).raise_for_status()
 
 

@@ -34,7 +34,7 @@ async def test_a_real_sidecar_rings_and_takes_our_answer(sidecar: System) -> Non
     rung: list[str] = []
     app = new_app("tested", Settings(app_id="tested"))
     subscribe(app, "pubsub", ["probe.0"], rung.append)
-    async with served(app, entry.port), httpx.AsyncClient(base_url=f"http://127.0.0.1:{entry.http_port}") as client:
+    async with served(app, entry.port), httpx.AsyncClient(base_url=f"http://127.0.0.1:{entry.http_port}", timeout=30) as client:
         await until(lambda: "probe.0" in subscribed(entry.http_port), 30)
         bulk = [{"entryId": str(at), "event": an_event(at), "contentType": "application/cloudevents+json"} for at in range(EVENTS)]
         answer = await client.post("/v1.0/publish/bulk/pubsub/probe.0", json=bulk)
@@ -53,7 +53,7 @@ def answered(app: FastAPI) -> float | None:
 
 
 def subscribed(port: int) -> str:
-    return httpx.get(f"http://127.0.0.1:{port}/v1.0/metadata").text
+    return httpx.get(f"http://127.0.0.1:{port}/v1.0/metadata", timeout=30).text
 
 
 def an_event(number: int) -> dict[str, object]:

@@ -135,7 +135,7 @@ async def test_a_value_arrives_as_it_was_sent(system: System, door: Door, tmp_pa
 @pytest.mark.parametrize("text", ["9007199254740993", "0.12345678901234567", "1.0", "🐈‍⬛ 👍🏽", '"\\u0000"', "50% / a?b#c&d=e"])
 async def test_a_vote_is_counted_under_the_very_text_that_was_sent(system: System, text: str) -> None:
     vote = {"poll": f"poll {text}", "option": text, "voter": f"voter {text}"}
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=30) as client:
         answer = await client.post(f"{system['votes'].url}/votes", json=vote)
         assert answer.status_code == 202, answer.text
         assert json.loads(await data_of(system, "/services/votes", answer.json()["id"])) == vote
@@ -150,7 +150,7 @@ async def test_a_vote_is_counted_under_the_very_text_that_was_sent(system: Syste
 
 
 async def test_a_vote_with_a_control_character_is_refused_and_nothing_is_shown(system: System) -> None:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=30) as client:
         answer = await client.post(f"{system['votes'].url}/votes", json={"poll": "nul", "option": "a\x00b", "voter": "v"})
         found = await client.get(f"{system['tally'].url}/polls/nul")
     assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json")
@@ -160,7 +160,7 @@ async def test_a_vote_with_a_control_character_is_refused_and_nothing_is_shown(s
 
 async def test_what_binary_mode_brings_that_is_no_json_is_shown_in_base64(system: System) -> None:
     headers = {"ce-specversion": "1.0", "ce-id": "picture", "ce-source": "/camera", "ce-type": "seen"}
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=30) as client:
         await client.post(f"{system['bridge'].url}/events", content=b"\x89PNG\0", headers={"content-type": "image/png", **headers})
 
         async def is_there() -> bool:

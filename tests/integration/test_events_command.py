@@ -79,7 +79,7 @@ async def test_the_store_of_a_service_is_listed_beside_the_running_app(system: S
 
 
 async def test_a_conversation_is_told_as_a_tree(system: System, tmp_path: Path) -> None:
-    async with httpx.AsyncClient(base_url=system["bridge"].url) as client:
+    async with httpx.AsyncClient(base_url=system["bridge"].url, timeout=30) as client:
         for name, cause in (("placed", None), ("paid", "placed"), ("mailed", "paid"), ("thanked", "placed")):
             one = {"specversion": "1.0", "id": name, "source": "/shop", "type": f"order.{name}", "correlationid": "k-1", "data": {}}
             body = one if cause is None else {**one, "causationid": cause}
@@ -158,7 +158,7 @@ async def test_a_replay_is_refused_by_everything_that_keeps_facts(system: System
     bell = await events(tmp_path, "replay", "--to", door, "--attempts", "1", code=1)
     assert "found 401" in json.loads(bell.out)["problem"], "only its sidecar rings it"
     token = system["activity"].app.program.secrets["APP_API_TOKEN"].read_text().strip()
-    async with httpx.AsyncClient(headers={"dapr-api-token": token}) as sidecar:
+    async with httpx.AsyncClient(headers={"dapr-api-token": token}, timeout=30) as sidecar:
         replayed = {**json.loads(wires(system, "external")[0]), "id": "new", "replayed": True}
         rung = await sidecar.post(door, json=replayed, headers={"content-type": "application/cloudevents+json"})
     assert rung.status_code == 200, "a bell is no more than a bell"

@@ -140,7 +140,7 @@ async def test_a_disk_that_is_away_longer_than_the_sidecar_waits_loses_nothing(i
 
 def held_back(system: System) -> float:
     """How many deliveries the app answered with 500; each waited 10 s for the file's lock."""
-    text = httpx.get(f"{system['tally'].url}/metrics").text
+    text = httpx.get(f"{system['tally'].url}/metrics", timeout=30).text
     lines = [line for line in text.splitlines() if line.startswith("sidestream_http_requests_total{") and 'status="500"' in line]
     return sum(float(line.rpartition(" ")[2]) for line in lines if "/inbox/votes" in line)
 
@@ -169,7 +169,7 @@ async def test_what_is_no_event_is_a_dead_letter_and_numbers_stay_what_they_are(
     assert sorted(kept(system)) == sorted([b"no json", b"\xff\xfe", exact, given_up])
 
     async def shown() -> bool:
-        async with httpx.AsyncClient(base_url=system["tally"].url) as door:
+        async with httpx.AsyncClient(base_url=system["tally"].url, timeout=30) as door:
             answer = await door.get("/polls/p")
             return answer.status_code == 200 and answer.json()["votes"] == 2
 

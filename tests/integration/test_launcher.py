@@ -26,7 +26,7 @@ in_one_loop = pytest.mark.asyncio(loop_scope="module")
 
 
 def told(system: System, app: str) -> dict[str, Any]:
-    answer: dict[str, Any] = httpx.get(f"{system[app].url}/told").json()
+    answer: dict[str, Any] = httpx.get(f"{system[app].url}/told", timeout=30).json()
     return answer
 
 

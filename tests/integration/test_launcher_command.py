@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from sidestream.launcher.network import free_ports
+from tests.brokers.waiting import wait_until
 from tests.parts import REPOSITORY, TWO_APPS
 
 # Never somebody else's broker, whatever the environment names.
@@ -68,7 +69,7 @@ def processes_below(folder: Path) -> list[str]:
     return [line for line in found if f"{folder}/.sidestream" in line]
 
 
-def gone(folder: Path, seconds: float = 10) -> bool:
+def gone(folder: Path, seconds: float = 30) -> bool:
     end = time.monotonic() + seconds
     while processes_below(folder) and time.monotonic() < end:
         time.sleep(0.05)
@@ -78,8 +79,8 @@ def gone(folder: Path, seconds: float = 10) -> bool:
 def test_a_system_is_one_at_a_time_in_its_folder_and_stops_in_order(run_file: Path) -> None:
     with up(run_file) as process:
         for app in addresses(process):
-            assert httpx.get(f"{app['url']}/docs").status_code == 200
-            assert httpx.get(f"{app['sidecar']}/v1.0/healthz").status_code == 204
+            assert httpx.get(f"{app['url']}/docs", timeout=30).status_code == 200
+            assert httpx.get(f"{app['sidecar']}/v1.0/healthz", timeout=30).status_code == 204
         assert f"a system runs on this folder already (process {process.pid})" in refused(run_file)
         reset = subprocess.run([*SIDESTREAM, "reset", "--yes", "--data", run_file.parent / ".sidestream"], capture_output=True, text=True)
         assert (reset.returncode, "so a reset is refused" in " ".join(reset.stderr.split())) == (2, True)
@@ -97,7 +98,7 @@ def test_a_launcher_that_is_killed_leaves_no_process(run_file: Path) -> None:
         assert gone(run_file.parent)
     for url in urls:
         with pytest.raises(httpx.TransportError):
-            httpx.get(url)
+            httpx.get(url, timeout=30)
 
 
 def test_a_part_that_died_is_said_and_shows_in_the_exit_code(run_file: Path) -> None:
@@ -106,10 +107,7 @@ def test_a_part_that_died_is_said_and_shows_in_the_exit_code(run_file: Path) -> 
         [pid] = subprocess.run(["pgrep", "-P", str(process.pid), "-f", "tests.apps.echo"], capture_output=True, text=True).stdout.split()
         os.kill(int(pid), signal.SIGKILL)
         log = run_file.parent / ".sidestream" / "logs" / "launcher.log"
-        end = time.monotonic() + 10
-        while "left was ended by SIGKILL" not in log.read_text():
-            assert time.monotonic() < end
-            time.sleep(0.02)
+        wait_until(lambda: "left was ended by SIGKILL" in log.read_text(), 30)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 1
     said = log.read_text()
@@ -127,7 +125,7 @@ def test_a_command_runs_when_everything_is_healthy_and_finds_the_addresses(run_f
 
 def test_in_one_process_all_apps_share_one_backbone_and_nothing_is_written(run_file: Path) -> None:
     with up(run_file, "--memory") as process:
-        left, right = (httpx.get(f"{app['url']}/told").json() for app in addresses(process))
+        left, right = (httpx.get(f"{app['url']}/told", timeout=30).json() for app in addresses(process))
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
     assert (left["app_id"], right["app_id"]) == ("left", "right")

@@ -128,7 +128,7 @@ async def test_a_rebuild_beside_the_live_generation_comes_to_the_same_tally(syst
     rebuilt = json.loads((await sidestream("projections", "rebuild", "tally", *where, SIDESTREAM_DATABASE_URL=database)).out)["rebuilt"]
 
     async def serves_the_new_one() -> bool:
-        async with httpx.AsyncClient(base_url=system["tally"].url) as door:
+        async with httpx.AsyncClient(base_url=system["tally"].url, timeout=30) as door:
             return (await door.get("/polls")).headers["sidestream-generation"] == str(rebuilt["generation"])
 
     await until(serves_the_new_one, what=lambda: f"generation {rebuilt['generation']} live")

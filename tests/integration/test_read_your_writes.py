@@ -22,7 +22,10 @@ async def system(tmp_path: Path) -> AsyncIterator[System]:
 async def read_own_votes(system: System, prefix: str) -> list[float]:
     """Post and ask; return how long each question took, in ms."""
     took = []
-    async with httpx.AsyncClient(base_url=system["votes"].url) as votes, httpx.AsyncClient(base_url=system["tally"].url) as tally:
+    async with (
+        httpx.AsyncClient(base_url=system["votes"].url, timeout=30) as votes,
+        httpx.AsyncClient(base_url=system["tally"].url, timeout=30) as tally,
+    ):
         for number in range(TIMES):
             voter = f"{prefix}-{number}"
             posted = await votes.post("/votes", json={"poll": "pets", "option": "cats", "voter": voter})

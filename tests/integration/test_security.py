@@ -73,7 +73,7 @@ async def test_one_app_s_token_opens_no_other_app_s_sidecar(system: System) -> N
 @pytest.mark.parametrize("token", MISSING_OR_WRONG)
 @pytest.mark.parametrize(("method", "path"), [("POST", "/bell/votes"), ("GET", "/dapr/subscribe")])
 async def test_an_app_refuses_deliveries_of_whoever_does_not_hold_its_token(system: System, method: str, path: str, token: str) -> None:
-    async with httpx.AsyncClient(base_url=system["tally"].url) as client:
+    async with httpx.AsyncClient(base_url=system["tally"].url, timeout=30) as client:
         refused = await client.request(method, path, json={"entries": []}, headers={TOKEN: token} if token else {})
         taken = await client.request(method, path, json={"entries": []}, headers={TOKEN: app_token(system, "tally")})
 
@@ -84,7 +84,7 @@ async def test_an_app_refuses_deliveries_of_whoever_does_not_hold_its_token(syst
 
 @in_one_loop
 async def test_between_app_and_sidecar_everything_goes_as_ever(system: System) -> None:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=30) as client:
         assert (await client.post(f"{system['votes'].url}/votes", json=VOTE)).status_code == 202
         tally = system["tally"].url
 
@@ -166,7 +166,7 @@ NOBODY = "votes=;assets=;bridge=;orders=;shipping=;tally=;asset-catalog=;activit
 
 async def test_a_service_whose_publish_is_forbidden_says_which_line_is_missing(tmp_path: Path) -> None:
     run_file = components_with(tmp_path / "changed", publishingScopes=NOBODY)
-    async with running_system(tmp_path / "system", run_file) as system, httpx.AsyncClient() as client:
+    async with running_system(tmp_path / "system", run_file) as system, httpx.AsyncClient(timeout=30) as client:
         refused = await client.post(f"{system['votes'].url}/votes", json=VOTE)
         taken = await client.post(f"{system['orders'].url}/orders", json=ORDER)
         log = system.folder.logs / "orders.log"
@@ -182,7 +182,7 @@ async def test_a_service_whose_publish_is_forbidden_says_which_line_is_missing(t
 
 async def test_what_a_forbidden_relay_holds_goes_out_when_it_may(tmp_path: Path) -> None:
     run_file = components_with(tmp_path / "changed", publishingScopes=NOBODY)
-    async with running_system(tmp_path / "system", run_file) as system, httpx.AsyncClient() as client:
+    async with running_system(tmp_path / "system", run_file) as system, httpx.AsyncClient(timeout=30) as client:
         await client.post(f"{system['orders'].url}/orders", json=ORDER)
         await until(lambda: "PERMISSION_DENIED" in (system.folder.logs / "orders.log").read_text())
 
@@ -199,7 +199,7 @@ async def test_what_a_forbidden_relay_holds_goes_out_when_it_may(tmp_path: Path)
 async def test_a_projection_that_may_not_be_rung_counts_by_its_sweep_and_says_that_its_sidecar_is_silent(tmp_path: Path) -> None:
     run_file = components_with(tmp_path / "changed", subscriptionScopes=NOBODY)
     async with running_system(tmp_path / "system", run_file, environment={"SIDESTREAM_SWEEP_SECONDS": "0.1"}) as system:
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=30) as client:
 
             async def silent() -> bool:
                 """Vote until the projection has found enough events that nobody rang for."""
@@ -221,7 +221,7 @@ async def test_a_projection_that_may_not_be_rung_counts_by_its_sweep_and_says_th
 
 @in_one_loop
 async def test_no_app_gets_a_secret_from_its_sidecar(system: System) -> None:
-    async with httpx.AsyncClient(headers={TOKEN: system["tally"].api_token}) as client:
+    async with httpx.AsyncClient(headers={TOKEN: system["tally"].api_token}, timeout=30) as client:
         for path in ("redisHost", "bulk"):
             answer = await client.get(f"{system['tally'].sidecar_url}/v1.0/secrets/secrets/{path}")
             assert system.broker_address not in answer.text
@@ -237,7 +237,7 @@ async def test_no_token_is_in_any_log_answer_or_command_line(system: System) -> 
     spoken = [file.read_text() for file in system.folder.logs.iterdir()]
     spoken += [part.program.line() + repr(part.program) for pair in system for part in (pair.app, pair.sidecar)]
     spoken.append(await asyncio.to_thread(subprocess.check_output, ["ps", "-eo", "args"], text=True))
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=30) as client:
         for pair in system:
             for path in ("/metrics", "/readyz", "/openapi.json", "/bell/votes", "/nowhere"):
                 spoken.append((await client.get(f"{pair.url}{path}")).text)
@@ -271,7 +271,7 @@ def overhearing() -> Iterator[tuple[str, list[dict[str, str]]]]:
 @in_one_loop
 async def test_whom_a_sidecar_invokes_learns_the_caller_s_app_token_and_no_other(system: System) -> None:
     with overhearing() as (url, heard):
-        async with httpx.AsyncClient(headers={TOKEN: system["votes"].api_token}) as client:
+        async with httpx.AsyncClient(headers={TOKEN: system["votes"].api_token}, timeout=30) as client:
             answer = await client.get(f"{system['votes'].sidecar_url}/v1.0/invoke/{url}/method/hello")
     assert answer.status_code == 200, answer.text
     (headers,) = heard

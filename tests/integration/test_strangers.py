@@ -96,7 +96,7 @@ async def test_a_stranger_who_speaks_the_language_is_counted(system: System) -> 
 
     await seen(system, "/stranger/voter")
     await caught_up(system, "tally", "/polls")
-    async with httpx.AsyncClient(base_url=system["tally"].url) as door:
+    async with httpx.AsyncClient(base_url=system["tally"].url, timeout=30) as door:
         assert (await door.get("/polls/stranger")).json() == {"poll": "stranger", "votes": 1, "options": [{"option": "yes", "votes": 1}]}
 
 
@@ -160,7 +160,7 @@ async def test_garbage_is_refused_or_a_dead_letter_and_stops_nothing(system: Sys
 async def assert_all_is_well(system: System) -> None:
     assert system.deaths == []
     for app in ("activity", "tally"):
-        async with httpx.AsyncClient(base_url=system[app].url) as door:
+        async with httpx.AsyncClient(base_url=system[app].url, timeout=30) as door:
             assert (await door.get("/readyz")).status_code == 200
 
 
@@ -186,7 +186,7 @@ async def test_bytes_that_no_sidecar_looked_at_become_dead_letters_and_stop_noth
 
 
 async def test_as_it_is_started_by_default_a_stranger_has_a_topic_of_its_own_and_no_other(tmp_path: Path) -> None:
-    async with running_system(tmp_path / "system", RUN_FILE, tokens="off") as running, httpx.AsyncClient() as curl:
+    async with running_system(tmp_path / "system", RUN_FILE, tokens="off") as running, httpx.AsyncClient(timeout=30) as curl:
         sidecar, headers = running["bridge"].sidecar_url, {"content-type": CLOUDEVENT}
         for _ in range(2):
             answer = await curl.post(f"{sidecar}/v1.0/publish/pubsub/external", json=four("/curl"), headers=headers)

@@ -81,7 +81,7 @@ def attributes(span: Span) -> dict[str, str | int]:
 async def test_a_vote_is_seen_in_its_trace_when_it_comes_and_by_links_when_it_is_published_and_applied(
     system: System, collector: Collector
 ) -> None:
-    async with httpx.AsyncClient(base_url=system["votes"].url) as door:
+    async with httpx.AsyncClient(base_url=system["votes"].url, timeout=30) as door:
         answer = await door.post("/votes", json=VOTE, headers={"traceparent": f"00-{TRACE_ID}-{SPAN_ID}-01"})
         assert answer.status_code == 202, answer.text
     await caught_up(system, "tally", "/polls")

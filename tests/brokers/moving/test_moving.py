@@ -91,7 +91,7 @@ async def test_orders_are_placed_and_shipped_while_their_log_moves_with_tokens_o
         await assert_shipped_once(book, expected)
         await assert_revenue(book, played)
         verified = await sidestream("log", "verify", *tree.where)
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=30) as client:
             refused = (await client.get(f"{book}/dapr/subscribe")).status_code
     moved = {topic["topic"]: topic["summed"]["events"] for topic in done["topics"]}
     assert moved["orders"] > 0
