@@ -80,7 +80,8 @@ class RedisRewriter:
         try:
             yield
         except (redis.RedisError, OSError) as error:
-            raise LogUnavailable(f"{self._address}: {topic} was not written anew, it is as it was: {error}") from error
+            problem = f"{topic} was not written anew, or only the answer was lost. It is whole; run it again"
+            raise LogUnavailable(f"{self._address}: {problem}: {error}") from error
 
 
 def _after(end: str) -> str:

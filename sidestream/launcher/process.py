@@ -21,8 +21,8 @@ LineSink = Callable[[str], None]
 _PR_SET_PDEATHSIG = 1
 _LONGEST_LINE = 64 * 1024
 _SECRET_NAME = re.compile(r"(PASSWORD|SECRET|TOKEN|API_?KEY)$", re.IGNORECASE)
-# A login in an address, as in postgresql://me:word@host, or among the words of libpq.
-_SECRET_VALUE = re.compile(r"//[^/@\s]*:[^/@\s]+@|\bpassword\s*=", re.IGNORECASE)
+# A login in an address, as in postgresql://me:word@host or nats://token@host, or among the words of libpq.
+_SECRET_VALUE = re.compile(r"//[^/@\s]+@|\bpassword\s*=", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,7 @@ async def test_the_line_to_start_by_hand_is_one_for_the_shell(started: Started) 
     ("name", "value"),
     [
         ("SIDESTREAM_DATABASE_URL", "postgresql://me:hunter2@db/models"),
+        ("SIDESTREAM_BROKER", "nats://hunter2@log:4222"),
         ("ANY_URL", "amqp://:hunter2@broker:5672"),
         ("DATABASE", "host=db user=me password=hunter2"),
         ("MY_PASSWORD", "hunter2"),

@@ -41,3 +41,9 @@ def test_numbers_keep_every_digit(number: bytes) -> None:
 def test_five_characters_are_escaped_and_no_others() -> None:
     found = as_relayed('{"data":"<&>\u2028\u2029 \u00e9 \U0001f600 /"}'.encode())
     assert found == '{"data":"\\u003c\\u0026\\u003e\\u2028\\u2029 \u00e9 \U0001f600 /"}'.encode()
+
+
+@pytest.mark.parametrize("depth", [100, 450, 700, 5_000])
+def test_an_event_of_any_depth_is_the_same_event(depth: int) -> None:
+    wire = b'{"data":' + b"[" * depth + b"]" * depth + b"}"
+    assert as_relayed(wire) == wire
