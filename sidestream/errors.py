@@ -26,7 +26,8 @@
         ├── StoreAway              connection, resources, shutdown: nothing happened, try again later
         ├── TryAgain               deadlock or serialisation: nothing happened, try again at once
         ├── RefusedByStore         the database refuses a value: this event's fault
-        └── UnknownGeneration      no such generation
+        ├── UnknownGeneration      no such generation
+        └── UnreadableGeneration   there is one, and what it was built into is gone or broken
 
 A message says what was expected, what was found, where, and what to do. `code` is stable and may be matched by programs.
 """
@@ -218,3 +219,9 @@ class UnknownGeneration(ReadModelError):
     """There is no generation of this name."""
 
     code = "unknown-generation"
+
+
+class UnreadableGeneration(ReadModelError):
+    """The catalogue names a generation whose file or tables are gone or broken. Waiting does not help; a rebuild does."""
+
+    code = "unreadable-generation"

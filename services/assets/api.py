@@ -229,7 +229,9 @@ def take_tag(asset: str, word: TagWord, desk: Desk, said: Commanded) -> Response
 
 def _carry_out(desk: AssetsDesk, asset: str, command: TagCommand, said: Asked) -> Response:
     if not _UUID.fullmatch(asset):
-        raise UnknownAggregate("no-such-asset", f"{asset[:80]}: there is no such asset, or it was deleted.")
+        raise UnknownAggregate(
+            "no-such-asset", f"{asset[:80]}: there is no such asset, or it was deleted. The catalogue, `GET /assets`, lists what there is."
+        )
 
     def reply(decided: Decided[Asset]) -> Reply:
         return Reply(200, {"asset": asset, "tag": command.word, "changed": decided.changed, "version": decided.version})

@@ -16,12 +16,11 @@ from services.assets.scanning import Scanner
 from services.assets.tagging import ASSET
 from sidestream.backbone import Backbone, MemoryBackbone
 from sidestream.identifiers import new_id, now
-from sidestream.ports import EventStore
 from sidestream.settings import Settings
 from sidestream.web.app import new_app
 from sidestream.web.commands import Commands
 from sidestream.web.relay import tell_relay
-from sidestream.writing.parts import writing
+from sidestream.writing.parts import Writing, writing
 from sidestream.writing.repository import Repository
 
 NAME = STORE = "assets"
@@ -30,14 +29,14 @@ NAME = STORE = "assets"
 def create_app(settings: Settings, backbone: Backbone) -> FastAPI:
     """Return the app; its store, relay and scanner live from the first request to the last."""
     roots = AllowedRoots.from_settings(RootSettings())
-    stores: list[EventStore] = []
+    running: list[Writing] = []
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         language = registry()
         async with writing(backbone, STORE, language.topics, settings) as parts:
             store, ring = parts.store, parts.relay.ring
-            stores[:] = [store]
+            running[:] = [parts]
             app.state.relay = parts.relay
             ledger = Ledger(store, language)
             scanner = Scanner(Recorder(store, language, ring), ledger, _scan_lock(settings, backbone))
@@ -47,12 +46,16 @@ def create_app(settings: Settings, backbone: Backbone) -> FastAPI:
             yield
             await run_in_threadpool(scanner.stop)
 
+    def can_accept() -> None:
+        for parts in running:
+            parts.check()
+
     app = new_app(
         NAME,
         settings,
         description="Scans directories and tells what has happened to their files; gives tags to them.",
         lifespan=lifespan,
-        checks={"event store": lambda: [store.topics() for store in stores]},
+        checks={"event store": can_accept},
         language=registry(),
     )
     tell_relay(app, STORE)

@@ -52,7 +52,9 @@ def decide(command: TagCommand, asset: Asset) -> Iterable[AssetEvent]:
         UnknownAggregate: there is no such asset, or it was deleted.
     """
     if not asset.exists:
-        raise UnknownAggregate("no-such-asset", "There is no such asset, or it was deleted.")
+        raise UnknownAggregate(
+            "no-such-asset", "There is no such asset, or it was deleted. The catalogue, `GET /assets`, lists what there is."
+        )
     match command:
         case Tag(word):
             return () if word in asset.tags else (AssetTagged(word),)

@@ -14,6 +14,7 @@ _DEFAULTS: Final = {
     "assets": "http://127.0.0.1:8102",
     "bridge": "http://127.0.0.1:8103",
     "orders": "http://127.0.0.1:8104",
+    "shipping": "http://127.0.0.1:8105",
     "tally": "http://127.0.0.1:8201",
     "asset_catalog": "http://127.0.0.1:8202",
     "activity": "http://127.0.0.1:8203",

@@ -98,8 +98,8 @@ def say_what_next(console: Console, doors: Doors) -> None:
         ("", """     -d '{"poll": "cats or dogs", "option": "cats", "voter": "me"}'"""),
         ("scan a directory", ".venv/bin/python -m services.assets scan DIR"),
         ("import CloudEvents", ".venv/bin/sidestream publish FILE.ndjson"),
-        ("OpenAPI pages", "   ".join(f"{url}/docs" for url in list(doors.urls.values())[:3])),
-        ("", "   ".join(f"{url}/docs" for url in list(doors.urls.values())[3:])),
+        ("OpenAPI pages", "   ".join(f"{url}/docs" for url in list(doors.urls.values())[:5])),
+        ("", "   ".join(f"{url}/docs" for url in list(doors.urls.values())[5:])),
     )
     for name, line in lines:
         console.print(f"{name:<22}{line}", markup=False, highlight=False, soft_wrap=True)

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from services.orders.commands import NewLine
 from services.orders.order import MOST_LINES, Order, OrderState
+from sidestream.web.malformed import worded
 
 MOST_QUANTITY: Final = 10_000
 MOST_UNIT_MINOR: Final = 100_000_000
@@ -22,7 +23,10 @@ def _visible(text: str) -> str:
 
 Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_visible)]
 Article = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_visible)]
-Currency = Annotated[str, Field(pattern="^[A-Z]{3}$", description="three capital letters as in ISO 4217")]
+_THREE_LETTERS: Final = worded(re.compile("[A-Z]{3}").fullmatch, "three capital letters as in ISO 4217", "Send a code like EUR.")
+Currency = Annotated[
+    str, _THREE_LETTERS, Field(description="three capital letters as in ISO 4217", json_schema_extra={"pattern": "^[A-Z]{3}$"})
+]
 
 
 def _example(**members: JsonValue) -> ConfigDict:

@@ -23,6 +23,7 @@ from sidestream.writing.repository import Decided, Repository
 
 ORDER: Final = ("paid_event", "order")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_WHERE: Final = "GET /shipments?state=refused lists those that can be tried again."
 
 
 class ShippingDesk(msgspec.Struct, frozen=True):
@@ -111,7 +112,7 @@ def show_shipment(order: str, live: Live) -> ShipmentAnswer:
 def retry_shipment(order: str, desk: Desk, live: Live, said: Commanded) -> Response:
     """Try a refused shipment again: the order is due once more, and is shipped without being asked for again."""
     if not _UUID.fullmatch(order):
-        raise UnknownAggregate("unknown-shipment", f"{order[:80]}: expected the id of an order, found something else.")
+        raise UnknownAggregate("unknown-shipment", f"{order[:80]}: expected the id of an order, a UUID, found something else. {_WHERE}")
 
     def reply(decided: Decided[Attempts]) -> Reply:
         return Reply(200, {"order": order, "state": "due", "attempt": decided.state.retried, "version": decided.version})

@@ -9,12 +9,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from events.votes import VoteCast
 from services.votes.casting import cast
+from sidestream.errors import PublishFailed
 from sidestream.event import NewEvent
 from sidestream.identifiers import new_id, now
 from sidestream.publishing.direct import Published
 from sidestream.registry import Registry
 from sidestream.web.commands import CORRELATION, Caused
 from sidestream.web.consistency import tell_consistency, tells_consistency
+from sidestream.web.problems import ProblemError
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -43,6 +45,10 @@ def _without_control_characters(text: str) -> str:
 Word = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_without_control_characters)]
 
 
+_AGAIN: Final = (
+    "Send the same vote again: of all votes of one voter in one poll one counts, so that it is counted once however often it "
+    "stands there. No Idempotency-Key is needed."
+)
 _EXAMPLE: Final[dict[str, JsonValue]] = {"example": {"poll": "pets", "option": "cats", "voter": "ada"}}
 
 
@@ -93,7 +99,10 @@ async def cast_vote(
     stored beside it that could remember an answer.
     """
     event = cast(desk.registry, VoteCast(vote.poll, vote.option, vote.voter), event_id=new_id(), time=now(), cause=cause)
-    place = await desk.publisher.publish(event)
+    try:
+        place = await desk.publisher.publish(event)
+    except PublishFailed as failed:
+        raise ProblemError(503, f"{failed} {_AGAIN}", code=failed.code) from None
     tell_consistency(response, [place])
     response.headers[CORRELATION] = cause.correlation_id or ""
     return Accepted(

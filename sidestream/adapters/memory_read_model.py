@@ -114,6 +114,9 @@ class MemoryGeneration:
         with self._lock:
             yield _MemoryReader(self._rows)
 
+    def check(self) -> None:
+        """Memory is lost with the process only."""
+
     def close(self) -> None:
         """Nothing to release; the rows stay."""
 

@@ -16,7 +16,7 @@ from psycopg import sql
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from sidestream.adapters.sql_text import columns, count_rows, create_table, delete_older, quoted, select_page
-from sidestream.errors import RefusedByStore, StoreAway, TryAgain, UnknownGeneration
+from sidestream.errors import RefusedByStore, StoreAway, TryAgain, UnreadableGeneration
 from sidestream.ports import Condition, Query, Reader, Unit
 from sidestream.projection import ColumnType, Key, Table
 
@@ -62,7 +62,8 @@ def translated() -> Iterator[None]:
         if state.startswith(_AGAIN):
             raise TryAgain(f"PostgreSQL rolled back: {error}") from error
         if state in _GONE:
-            raise UnknownGeneration(f"PostgreSQL: {error}: expected a generation, found its tables gone. Somebody dropped it.") from error
+            what = "expected a generation, found its tables gone. Somebody dropped it."
+            raise UnreadableGeneration(f"PostgreSQL: {error}: {what}") from error
         if state.startswith(_AWAY) or (not state and isinstance(error, psycopg.OperationalError)):
             raise StoreAway(f"PostgreSQL is away: {error}") from error
         raise RefusedByStore(f"PostgreSQL refuses a value: {error}") from error
@@ -209,6 +210,13 @@ class PostgresGeneration:
         with translated(), self._pool.connection(timeout=CONNECT_SECONDS) as connection, connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             yield _PostgresReader(connection, self._schema)
+
+    def check(self) -> None:
+        """See `sidestream.ports.Generation`."""
+        with translated(), self._pool.connection(timeout=CONNECT_SECONDS) as connection:
+            row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (f"{quoted(self._schema)}.generation_lock",)).fetchone()
+        if not row or not row[0]:
+            raise UnreadableGeneration(f"PostgreSQL: expected schema {self._schema} of generation {self.name}, found none.")
 
     def close(self) -> None:
         """Nothing of its own; the pool belongs to the read models."""

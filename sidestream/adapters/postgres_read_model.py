@@ -98,7 +98,9 @@ class PostgresReadModels:
     def open(self, name: str) -> PostgresGeneration:
         """See `sidestream.ports.ReadModels`."""
         self._info(name)
-        return PostgresGeneration(self._pool, self._schema(name), name)
+        generation = PostgresGeneration(self._pool, self._schema(name), name)
+        generation.check()
+        return generation
 
     def shapes(self, name: str) -> Sequence[TableShape]:
         """See `sidestream.ports.ReadModels`."""

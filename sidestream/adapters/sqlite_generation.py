@@ -2,6 +2,7 @@
 
 WAL, so that queries wait for no writer; synchronous NORMAL, because rows and checkpoint are one transaction: what a power
 cut takes is read from the log again. A transaction begins IMMEDIATE: it holds the file's one write lock from the start.
+A generation is opened, never made by opening: a file that is missing is said to be missing.
 """
 
 import sqlite3
@@ -14,7 +15,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from sidestream.adapters.sql_text import columns, count_rows, create_table, delete_older, quoted, select_page
-from sidestream.errors import ReadModelError, RefusedByStore, StoreAway, TryAgain
+from sidestream.errors import ReadModelError, RefusedByStore, StoreAway, TryAgain, UnreadableGeneration
 from sidestream.ports import Condition, Query, Reader, Unit
 from sidestream.projection import ColumnType, Key, Table
 
@@ -31,12 +32,13 @@ _KEYS_A_QUERY: Final = 250
 """Keys in one query; SQLite takes some thousand values, and longer statements gain nothing."""
 _TYPES: Final[Mapping[ColumnType, str]] = {"text": "TEXT", "integer": "INTEGER", "real": "REAL", "boolean": "INTEGER", "bytes": "BLOB"}
 _AGAIN: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+_BROKEN: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _REFUSED: Final = frozenset({sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE})
 
 
 @contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Turn the driver's failures into the three kinds: away, again, this value."""
+def translated(path: Path, broken: type[ReadModelError] = StoreAway) -> Iterator[None]:
+    """Turn the driver's failures into the three kinds: away, again, this value; and a file that is gone or no database into `broken`."""
     try:
         yield
     except sqlite3.Error as error:
@@ -45,30 +47,62 @@ def translated(path: Path) -> Iterator[None]:
             raise TryAgain(f"{path}: locked by another process for {_BUSY_SECONDS:.0f} s: {error}") from error
         if code in _REFUSED or isinstance(error, sqlite3.DataError | sqlite3.InterfaceError):
             raise RefusedByStore(f"SQLite refuses a value: {error}") from error
+        if code in _BROKEN:
+            raise broken(f"{path}: expected a read model, found a broken file: {error}. Nothing was changed.") from error
+        if code == sqlite3.SQLITE_CANTOPEN and not path.exists():
+            raise broken(f"{path}: expected the file of {_named(path)}, found none.") from error
         raise StoreAway(f"{path}: {error}. Check the disk and the file; nothing was changed.") from error
     except (OverflowError, UnicodeEncodeError) as error:
         raise RefusedByStore(f"SQLite refuses a value: {error}") from error
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    """Open a file as we want it; threads may share the connection, one at a time."""
-    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256)
+def connect(path: Path, *, make: bool = False) -> sqlite3.Connection:
+    """Open a file as we want it, or make it; threads may share the connection, one at a time."""
+    uri = f"{path.absolute().as_uri()}?mode={'rwc' if make else 'rw'}"
+    connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
     return connection
 
 
+def _as_it_stands(path: Path) -> sqlite3.Connection:
+    """Open a file to look at it: even the switch to WAL would be written into it."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_BUSY_SECONDS)
+
+
 def refuse_foreign(path: Path) -> None:
-    """Look before anything is changed: even the switch to WAL is written into the file."""
+    """Look before anything is changed."""
     if not path.exists():
         return
-    with closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as found:
+    with closing(_as_it_stands(path)) as found:
         tables = found.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         application = found.execute("PRAGMA application_id").fetchone()[0]  # asked last: tables and mark are committed together
     if tables and application != APPLICATION_ID:
         raise ReadModelError(
             f"{path}: expected a read model, found a SQLite file of another program (application id {application:#x}). Move it away."
         )
+
+
+def refuse_unfinished(path: Path) -> None:
+    """Raise UnreadableGeneration for a file without any table, which is not touched either."""
+    refuse_foreign(path)
+    if path.exists() and not is_marked(path):
+        raise UnreadableGeneration(f"{path}: expected the file of {_named(path)}, found an empty one.")
+
+
+def _named(path: Path) -> str:
+    return f"generation {path.stem}" if path.stem.startswith("g") else f"the {path.stem}"
+
+
+def identity(path: Path) -> tuple[int, int]:
+    """Return what tells a file from another one that was put in its place; raises UnreadableGeneration where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        raise UnreadableGeneration(f"{path}: expected the file of {_named(path)}, found none.") from None
+    except OSError as error:
+        raise StoreAway(f"{path}: {error}. Check the disk and the file; nothing was changed.") from error
+    return found.st_dev, found.st_ino
 
 
 def mark(connection: sqlite3.Connection, version: int) -> None:
@@ -149,19 +183,20 @@ class SqliteGeneration:
         self._path = path
         self._lock = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
-        with translated(path):
-            refuse_foreign(path)
+        with translated(path, UnreadableGeneration):
+            refuse_unfinished(path)
             self._writer = connect(path)
         try:
+            self._opened = identity(path)
             check_mark(self._writer, path, version, "Rebuild the projection with this release.")
-        except ReadModelError:
+        except BaseException:
             self._writer.close()
             raise
 
     @contextmanager
     def unit(self) -> Iterator[Unit]:
         """See `sidestream.ports.Generation`."""
-        with self._lock, translated(self._path):
+        with self._lock, translated(self._path, UnreadableGeneration):
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield _SqliteUnit(self._writer)
@@ -174,7 +209,7 @@ class SqliteGeneration:
     @contextmanager
     def snapshot(self) -> Iterator[Reader]:
         """See `sidestream.ports.Generation`."""
-        with translated(self._path):
+        with translated(self._path, UnreadableGeneration):
             connection = self._reader()
             connection.execute("BEGIN")
             try:
@@ -188,6 +223,11 @@ class SqliteGeneration:
             return self._idle.pop()
         except IndexError:
             return connect(self._path)
+
+    def check(self) -> None:
+        """See `sidestream.ports.Generation`."""
+        if identity(self._path) != self._opened:
+            raise UnreadableGeneration(f"{self._path}: expected the file that was opened as {self.name}, found another in its place.")
 
     def close(self) -> None:
         """Close every connection."""
@@ -203,7 +243,7 @@ class SqliteGeneration:
 def create_file(path: Path, tables: Sequence[Table[Any]], version: int = GENERATION_VERSION) -> None:
     """Make the file of a generation with these tables, in the place of whatever stands there."""
     remove_file(path)
-    with closing(connect(path)) as connection:
+    with closing(connect(path, make=True)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         for table in tables:
             for statement in create_table(table, _TYPES, " WITHOUT ROWID"):
@@ -216,7 +256,7 @@ def is_marked(path: Path) -> bool:
     """Return whether a file was made to the end: its mark is written in the transaction of its tables."""
     if not path.exists():
         return False
-    with closing(connect(path)) as connection:
+    with closing(_as_it_stands(path)) as connection:
         marked: bool = connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
     return marked
 

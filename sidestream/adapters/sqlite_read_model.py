@@ -58,7 +58,7 @@ class SqliteReadModels:
         folder.mkdir(parents=True, exist_ok=True)
         with translated(self._path):
             refuse_foreign(self._path)
-        with translated(self._path), closing(connect(self._path)) as catalog:
+        with translated(self._path), closing(connect(self._path, make=True)) as catalog:
             catalog.execute("BEGIN IMMEDIATE")
             _bring_up_to_date(catalog)
             catalog.execute("COMMIT")

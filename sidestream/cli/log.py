@@ -60,25 +60,29 @@ def verify(
 ) -> None:
     """Hold every store against the log: does all that it has published stand there, in order?
 
+    What a service publishes directly, without a store, is named and not compared.
+
     Repairing sends the end again where only the end is missing. Otherwise the topic is written anew from the store, in count
     order, beside what others have published; relays stand back for that long, projections read it from its start and skip
     what they have applied. Exit code 1 when something is missing and was not repaired. Where the broker keeps no log, nothing
     can be compared: repairing sends everything again, and every inbox keeps what it lacks.
     """
     from sidestream.cli.output import print_json
-    from sidestream.cli.stores import kept, store_named
+    from sidestream.cli.stores import kept, published_directly, store_named
 
     lines: list[Line] = []
     with kept(file, data) as found:
         asked = [store_named(found, service)] if service else found
         for each in asked:
             lines += _of_store(each, repair=repair)
+    direct = () if service else published_directly(file, data)
+    whole = all(line.topic.whole or line.remedy for line in lines)
     if as_json:
-        whole = all(line.topic.whole or line.remedy for line in lines)
-        print_json({"whole": whole, "stores": [{"store": line.store, "topic": line.topic, "remedy": line.remedy} for line in lines]})
+        stores = [{"store": line.store, "topic": line.topic, "remedy": line.remedy} for line in lines]
+        print_json({"whole": whole, "stores": stores, "published_directly": direct})
     else:
-        _print(lines, silent={each.name for each in asked} - {line.store for line in lines})
-    raise typer.Exit(0 if all(line.topic.whole or line.remedy for line in lines) else 1)
+        _print(lines, silent={each.name for each in asked} - {line.store for line in lines}, direct=direct)
+    raise typer.Exit(0 if whole else 1)
 
 
 class Line(NamedTuple):
@@ -166,13 +170,15 @@ def relays_away(each: "Kept", store: "ServiceStore") -> Iterator[None]:
             yield
 
 
-def _print(lines: Sequence[Line], silent: Collection[str]) -> None:
+def _print(lines: Sequence[Line], silent: Collection[str], direct: Collection[str]) -> None:
     for line in lines:
         typer.echo(_sentence(line))
     for name in sorted(silent):
         typer.echo(f"{name}: has published nothing yet.")
     if not lines and not silent:
         typer.echo("No service of dapr.yaml keeps an event store (STORE in its bootstrap): there is nothing to hold against the log.")
+    if direct:
+        typer.echo(f"{', '.join(direct)}: published directly, not compared: the service keeps no store that could be held against the log.")
 
 
 def _sentence(line: Line) -> str:

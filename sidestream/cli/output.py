@@ -68,7 +68,9 @@ def counting_each(*whats: str) -> Iterator[Sequence[Show]]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     text = TextColumn("{task.description}  {task.completed:,.0f} of {task.total:,.0f}  {task.fields[rate]:,.0f}/s")
-    with Progress(text, BarColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bars:
+    console = Console(stderr=True)
+    unseen = not console.is_interactive  # else an empty line would be left of the bars
+    with Progress(text, BarColumn(), TimeRemainingColumn(), console=console, transient=True, disable=unseen) as bars:
         yield [_bar(bars, what) for what in whats]
 
 

@@ -60,7 +60,9 @@ class _Progress:
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (BarColumn(), TextColumn("{task.percentage:>3.0f}%  {task.fields[what]}"), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=Console(stderr=True, soft_wrap=True), transient=True)
+        console = Console(stderr=True, soft_wrap=True)
+        unseen = not console.is_interactive  # else an empty line would be left of the bar
+        self._bar = Progress(*columns, console=console, transient=True, disable=unseen)
         self._task = self._bar.add_task("", total=size, what="")
 
     def __enter__(self) -> "_Progress":

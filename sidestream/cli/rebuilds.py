@@ -71,14 +71,16 @@ def _say_rebuilt(name: str, result: "Rebuilt", seconds: float) -> None:
     from sidestream.cli.output import as_time
     from sidestream.rebuilding.building import seen
 
+    lost = result.comparison.unreadable if result.comparison is not None else ""
     if result.comparison is not None and not result.comparison.same:
         show_comparison(result.comparison)
     count = seen(result.outcome)
     read = f"{count:,} events in {as_time(seconds)}{f', {count / seconds:,.0f}/s' if seconds else ''}"
     resumed = " It went on with what a rebuild that died had left." if result.resumed else ""
     if result.live:
-        before = f"; {result.before} stays beside it" if result.before else ""
-        typer.echo(f"{name}: {result.generation} is live now{before}. {read}.{resumed}")
+        before = f"; {result.before} stays beside it" if result.before and not lost else ""
+        end = f" End {result.before}: sidestream projections drop {name} {result.before}" if lost else ""
+        typer.echo(f"{name}: {result.generation} is live now{before}. {read}.{resumed}{end}")
     else:
         typer.echo(f"{name}: {result.before} stays live. {read}.{resumed} {_what_now(name, result)}")
     if result.parked:
@@ -196,6 +198,9 @@ def show_comparison(found: "Comparison") -> None:
     """Print what differs, each row with both sides."""
     from sidestream.cli.output import print_table
 
+    if found.unreadable:
+        typer.echo(f"{found.left}: the live one cannot be read: nothing to compare. {found.unreadable}")
+        return
     verdict = "the same" if found.same else f"{found.differing:,} differ"
     typer.echo(f"{found.left} and {found.right}: {found.rows:,} rows compared, {verdict}.")
     for line in (*found.findings, *(f"not compared: {each}" for each in found.not_compared)):

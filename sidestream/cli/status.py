@@ -28,9 +28,10 @@ class Line(msgspec.Struct, frozen=True):
     Attributes:
         generation: empty when the projection has none.
         applied, end: positions; empty for nothing applied, and for an empty log.
-        behind: entries of the log that are not applied, `behind_more`: at least so many; None where the log is away.
+        behind: entries of the log that are not applied, `behind_more`: at least so many; None where nobody can say.
         lag_seconds: time in the log between the oldest entry not applied and the newest; `oldest_seconds`: its age.
         rate, duplicates, bells, sweeps: as the app says, of all topics; None where it does not answer.
+        unreadable: whether its file or tables are gone or broken: nothing is known of its topics then.
         problem: why somebody should look at it, empty when all is well.
     """
 
@@ -52,6 +53,7 @@ class Line(msgspec.Struct, frozen=True):
     duplicates: int | None = None
     bells: int | None = None
     sweeps: int | None = None
+    unreadable: bool = False
     problem: str = ""
 
 
@@ -92,6 +94,8 @@ def _look(chosen: "Sequence[Declared]", *, as_json: bool) -> list[Line]:
 
 
 def _cells(line: Line) -> tuple[str, ...]:
+    if line.unreadable:
+        return line.projection, f"{line.generation} (live)" if line.live else line.generation, "", "unreadable", *[""] * 7
     behind = "log away" if line.behind is None else f"{line.behind:,}" + ("+" if line.behind_more else "")
     return (
         line.projection,
@@ -139,11 +143,17 @@ def _of_generation(
     each: "Declared", info: "GenerationInfo", read_models: "ReadModels", log: "EventLog", told: Mapping[str, Any]
 ) -> Iterator[Line]:
     from sidestream.applying.applied import CHECKPOINTS
+    from sidestream.errors import UnreadableGeneration
+    from sidestream.hosting.unreadable import why_unreadable
 
     topics = each.projection.topics
-    with closing(read_models.open(info.name)) as generation, generation.snapshot() as reader:
-        found = {row.topic: row.position for row in reader.read(CHECKPOINTS, [(topic,) for topic in topics]).values()}
-        parked = {topic: _parked(reader, topic) for topic in topics}
+    try:
+        with closing(read_models.open(info.name)) as generation, generation.snapshot() as reader:
+            found = {row.topic: row.position for row in reader.read(CHECKPOINTS, [(topic,) for topic in topics]).values()}
+            parked = {topic: _parked(reader, topic) for topic in topics}
+    except UnreadableGeneration as error:
+        yield _unreadable(each.projection.name, info, why_unreadable(each.projection.name, info, error))
+        return
     own: Mapping[str, Any] = next((line for line in told.get("generations", ()) if line.get("name") == info.name), {})
     for topic, (streams, events) in parked.items():
         lag, end, away = _lag(log, topic, found.get(topic, ""))
@@ -169,6 +179,10 @@ def _of_generation(
             sweeps=told.get("health", {}).get("sweeps"),
             problem=_problem(each, info, events, away, gone, told) if info.live else "",
         )
+
+
+def _unreadable(projection: str, info: "GenerationInfo", problem: str) -> Line:
+    return Line(projection, info.name, info.live, info.state, info.version, behind=None, unreadable=True, problem=problem)
 
 
 def _parked(reader: "Reader", topic: str) -> tuple[int, int]:

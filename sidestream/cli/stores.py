@@ -58,6 +58,19 @@ def store_named(found: Sequence[Kept], name: str) -> Kept:
     raise ConfigurationError(f"expected an event store of dapr.yaml, which has {names}; found {name!r}. Correct the name.")
 
 
+def published_directly(file: Path, data: Path | None) -> Sequence[str]:
+    """Return the topics of services that keep no store: nothing here can be held against the log."""
+    with at_home(file, data, _WING) as (apps, _, _):
+        return sorted({topic for app in apps if not _store_of(app) for topic in _own_topics(app)})
+
+
+def _own_topics(app: App) -> Sequence[str]:
+    """The topics of the categories whose source is the app's module as a path."""
+    language = getattr(importlib.import_module(f"{app.module}.bootstrap"), "registry", None)
+    source = "/" + app.module.replace(".", "/")
+    return [topic for each in language().categories if each.source == source for topic in each.topics] if callable(language) else []
+
+
 def _store_of(app: App) -> str:
     try:
         bootstrap = importlib.import_module(f"{app.module}.bootstrap")

@@ -10,7 +10,7 @@ from sidestream.adapters.broker_kinds import in_force
 from sidestream.adapters.components import Component, metadata_of, open_log
 from sidestream.doctor.components import JETSTREAM, KAFKA, REDIS
 from sidestream.doctor.patient import BrokerSeen, TopicSeen
-from sidestream.errors import ConfigurationError, LogUnavailable, SidestreamError
+from sidestream.errors import ConfigurationError, LogUnavailable, NoLogKept, SidestreamError
 from sidestream.ports import EventLog
 from sidestream.web.inbox import UNDELIVERED
 
@@ -30,7 +30,15 @@ def probe_broker(folder: Path, pubsub: str, topics: Sequence[str], inboxes: Inbo
             return BrokerSeen(found.component.type, found.component.type, problem=f"{why}.")
         return _PROBES[found.component.type](found.component, topics, inboxes)
     except (ConfigurationError, LogUnavailable) as problem:
-        return BrokerSeen(f"component {pubsub}", "", problem=str(problem))
+        return BrokerSeen(f"component {pubsub}", "", problem=str(problem), away=_is_away(problem))
+
+
+def _is_away(problem: SidestreamError) -> bool:
+    """Whether a broker does not answer; one that refuses a login does, and so does one that keeps no log."""
+    from redis import AuthenticationError, ResponseError
+
+    refused = isinstance(problem.__cause__, AuthenticationError | ResponseError)
+    return isinstance(problem, LogUnavailable) and not isinstance(problem, NoLogKept) and not refused
 
 
 # ── Redis and Valkey ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -5,7 +5,8 @@ from typing import Final
 
 from sidestream.doctor.components import JETSTREAM, KAFKA
 from sidestream.doctor.finding import Finding, error, note, warning
-from sidestream.doctor.patient import BrokerSeen, Patient, TopicSeen
+from sidestream.doctor.patient import BrokerSeen, Live, Patient, TopicSeen
+from sidestream.doctor.starting import BROKER
 
 SKEW_SECONDS: Final = 1.0
 _FORGETTING: Final = ("workqueue", "interest")
@@ -106,10 +107,22 @@ def beginning(patient: Patient) -> Iterator[Finding]:
             )
 
 
+def broker_away(patient: Patient) -> Iterator[Finding]:
+    """While apps run, a broker that is dead stops everything but queries."""
+    for broker in patient.live.brokers if patient.live else ():
+        if patient.live and _stops(patient.live, broker):
+            yield error(
+                "SD609",
+                broker.address,
+                f"the system runs and its broker does not answer: nothing is published or applied. {broker.problem}",
+                patient.live.starts.get(BROKER) or "Start it where it runs, or correct its address; apps and sidecars go on by themselves.",
+            )
+
+
 def broker_unknown(patient: Patient) -> Iterator[Finding]:
     """What could not be asked is said."""
     for broker in patient.live.brokers if patient.live else ():
-        if broker.problem:
+        if broker.problem and not (patient.live and _stops(patient.live, broker)):
             yield note("SD901", broker.address, f"the broker was not looked at: {broker.problem}", "sidestream up")
 
 
@@ -117,6 +130,11 @@ def skewed(seconds: float) -> str:
     """Say how far a clock is away from ours."""
     way = "ahead of" if seconds > 0 else "behind"
     return f"its clock is {abs(seconds):.1f} s {way} this machine's: ages, lags and `--until` are wrong by that."
+
+
+def _stops(live: Live, broker: BrokerSeen) -> bool:
+    """Whether apps that run miss it; those in one process have none."""
+    return broker.away and live.speaks and not live.is_in_one_process
 
 
 def _endless(broker: BrokerSeen, topic: TopicSeen) -> str:

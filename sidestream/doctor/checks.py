@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
-from sidestream.doctor import brokers, components, deliveries, machine, read_models, run_file, security, sidecars
+from sidestream.doctor import apps, brokers, components, deliveries, machine, read_models, run_file, security, sidecars
 from sidestream.doctor.finding import CODES, Finding
 from sidestream.doctor.patient import Patient
 from sidestream.errors import ConfigurationError
@@ -38,6 +38,9 @@ CHECKS: Final[tuple[Check, ...]] = (
     sidecars.subscriptions,
     sidecars.silence,
     sidecars.stuck_relay,
+    apps.app_away,
+    apps.not_ready,
+    apps.frozen,
     brokers.append_only,
     brokers.eviction,
     brokers.partitions,
@@ -47,6 +50,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     brokers.dead_letters_in_the_stream,
     brokers.broker_clock,
     brokers.beginning,
+    brokers.broker_away,
     brokers.broker_unknown,
     read_models.older_than_its_code,
     read_models.not_live,

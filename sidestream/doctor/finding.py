@@ -31,11 +31,14 @@ CODES: Final = {
     "SD403": "An app may publish to every topic",
     "SD501": "daprd is of a version that was not tested",
     "SD502": "No usable daprd is installed",
-    "SD503": "An app runs without its sidecar",
+    "SD503": "A sidecar is not there",
     "SD504": "A sidecar has not loaded the pub/sub component",
     "SD505": "A sidecar has no subscription for a topic",
     "SD506": "A sidecar rings no bell",
     "SD507": "A relay does not publish",
+    "SD508": "An app is not there",
+    "SD509": "An app is not ready",
+    "SD510": "An app or a sidecar is frozen",
     "SD601": "The broker keeps no append-only file",
     "SD602": "The broker evicts events when it is full",
     "SD603": "A topic has several partitions",
@@ -44,6 +47,7 @@ CODES: Final = {
     "SD606": "A stream forgets what is acknowledged",
     "SD607": "The broker's clock is not this machine's",
     "SD608": "The beginning of a log is gone",
+    "SD609": "The broker is not there",
     "SD701": "A generation is older than its code",
     "SD702": "No generation is live",
     "SD703": "A read model cannot be read",
@@ -51,7 +55,7 @@ CODES: Final = {
     "SD801": "A port is taken",
     "SD901": "Something could not be looked at",
 }
-"""Code → what it says. The hundreds are areas: run file, components, deliveries, security, sidecars, broker, read models, machine."""
+"""Code → what it says. Hundreds are areas: run file, components, deliveries, security, sidecars and apps, broker, read models, machine."""
 
 
 class Severity(IntEnum):

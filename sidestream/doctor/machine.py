@@ -12,6 +12,9 @@ def ports(patient: Patient) -> Iterator[Finding]:
     if live is None or live.runs:
         return
     ours = {name for name, seen in live.sidecars.items() if not seen.problem} | live.answering
+    if live.speaks:
+        # SD510 speaks of them.
+        ours |= {name for name, app in live.apps.items() if app.frozen} | {name for name, each in live.sidecars.items() if each.frozen}
     for (app, key), port in live.taken.items():
         if app not in ours:
             yield error(

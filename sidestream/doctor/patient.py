@@ -50,10 +50,11 @@ class AppSeen:
 
 @dataclass(frozen=True)
 class SidecarSeen:
-    """What a sidecar says of itself. `problem`: why it says nothing, empty where it answers."""
+    """What a sidecar says of itself. `problem`: why it says nothing, empty where it answers; `frozen`: it took the connection."""
 
     app: str
     problem: str = ""
+    frozen: bool = False
     version: str = ""
     components: frozenset[str] = frozenset()
     topics: frozenset[str] = frozenset()
@@ -66,6 +67,24 @@ class RelaySeen:
     app: str
     store: str
     stuck: str = ""
+
+
+@dataclass(frozen=True)
+class AppHeard:
+    """What an app says of itself.
+
+    Attributes:
+        problem: why it says nothing, empty where it answers.
+        frozen: it takes connections and says nothing.
+        unready: why it cannot do its work, empty where it can.
+        relay: of a service with an event store.
+    """
+
+    name: str
+    problem: str = ""
+    frozen: bool = False
+    unready: str = ""
+    relay: RelaySeen | None = None
 
 
 @dataclass(frozen=True)
@@ -92,11 +111,18 @@ class TopicSeen:
 
 @dataclass(frozen=True)
 class BrokerSeen:
-    """A broker. `problem`: why nothing is known of it; `skew`: seconds that its clock is ahead of ours."""
+    """A broker.
+
+    Attributes:
+        problem: why nothing is known of it.
+        away: it does not answer; one that answers and refuses is not away.
+        skew: seconds that its clock is ahead of ours.
+    """
 
     address: str
     kind: str
     problem: str = ""
+    away: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
     skew: float | None = None
     topics: Sequence[TopicSeen] = ()
@@ -104,7 +130,12 @@ class BrokerSeen:
 
 @dataclass(frozen=True)
 class ReadModelSeen:
-    """A projection, and the version of its live generation: None where none is live."""
+    """A projection, and the version of its live generation: None where none is live.
+
+    Attributes:
+        problem: why it cannot be read.
+        broken: the live generation that cannot be read although the catalogue beside it can.
+    """
 
     projection: str
     app: str
@@ -113,6 +144,7 @@ class ReadModelSeen:
     built: int | None = None
     generation: str = ""
     problem: str = ""
+    broken: str = ""
 
 
 @dataclass(frozen=True)
@@ -130,14 +162,17 @@ class Live:
 
     Attributes:
         runs: whether a `sidestream up` holds the folder.
-        silent: apps whose log moves without a bell; `answering`: apps that answer at all.
+        apps: what every app of the run file says; `answering`: those that answer at all.
+        silent: apps whose log moves without a bell.
         relays: of every service that answers and has an event store.
         taken: ports of the run file that somebody listens on, by app and key.
         missed: what could not be looked at, and why.
+        starts: the line that starts what does not answer, by `<app>`, `<app>/daprd` or `broker`.
     """
 
     runs: bool = False
     sidecars: Mapping[str, SidecarSeen] = field(default_factory=dict)
+    apps: Mapping[str, AppHeard] = field(default_factory=dict)
     answering: frozenset[str] = frozenset()
     silent: frozenset[str] = frozenset()
     relays: Sequence[RelaySeen] = ()
@@ -146,6 +181,21 @@ class Live:
     databases: Sequence[DatabaseSeen] = ()
     taken: Mapping[tuple[str, str], int] = field(default_factory=dict)
     missed: Mapping[str, str] = field(default_factory=dict)
+    starts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def speaks(self) -> bool:
+        """Whether any app or sidecar answers: the system is there, whole or not."""
+        return bool(self.answering) or self._has_sidecars
+
+    @property
+    def is_in_one_process(self) -> bool:
+        """Whether it looks like `sidestream up --memory`: apps without a single sidecar, and nothing in the folder is theirs."""
+        return bool(self.answering) and not self.runs and not self._has_sidecars
+
+    @property
+    def _has_sidecars(self) -> bool:
+        return any(not each.problem for each in self.sidecars.values())
 
 
 @dataclass(frozen=True)

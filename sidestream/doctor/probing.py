@@ -6,19 +6,22 @@ What does not answer is said in the answer, never raised: a patient who cannot s
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import httpx
-
+from sidestream.applying.applied import CHECKPOINTS
 from sidestream.cli.declared import Declared, declared
 from sidestream.cli.status import ask
 from sidestream.doctor.broker_probes import probe_broker
-from sidestream.doctor.patient import AppSeen, BrokerSeen, DatabaseSeen, Live, Patient, ReadModelSeen, RelaySeen, SidecarSeen
-from sidestream.errors import SidestreamError
+from sidestream.doctor.hearing import heard
+from sidestream.doctor.patient import AppHeard, AppSeen, BrokerSeen, DatabaseSeen, Live, Patient, ReadModelSeen, SidecarSeen
+from sidestream.doctor.starting import BROKER, lines, sidecar_name
+from sidestream.errors import SidestreamError, StoreAway
 from sidestream.launcher.folder import DEFAULT, SystemFolder
 from sidestream.launcher.network import LOOPBACK, is_free
-from sidestream.launcher.tokens import ASKED_BY_THE_SIDECAR
+from sidestream.ports import GenerationInfo, Query, ReadModels
+from sidestream.projection import Projection
 
 if TYPE_CHECKING:
     from sidestream.settings import Settings
@@ -30,8 +33,8 @@ _NOTHING_RUNS: Final = "no app and no sidecar of the run file answers; the syste
 def probe(patient: Patient, data: Path | None) -> Live:
     """Ask everything that can be asked of a system."""
     place = SystemFolder(data or patient.base / DEFAULT)
-    sidecars = {each.name: sidecar_of(each, place) for each in patient.apps}
-    answering = frozenset(each.name for each in patient.apps if _answers(each))
+    apps, sidecars = heard(patient.apps, place)
+    answering = frozenset(name for name, said in apps.items() if not said.problem)
     missed = {} if answering or any(not seen.problem for seen in sidecars.values()) else {"sidecars and apps": _NOTHING_RUNS}
     models, registered, problem = _read_models(patient, data)
     health = {model.app: ask(_door(patient, model), model.projection).get("health", {}) for model in models if model.app in answering}
@@ -40,58 +43,24 @@ def probe(patient: Patient, data: Path | None) -> Live:
     return Live(
         runs=place.is_claimed,
         sidecars=sidecars,
+        apps=apps,
         answering=answering,
         silent=frozenset(app for app, said in health.items() if said.get("sidecar_silent")),
-        relays=[seen for each in patient.apps if each.name in answering and (seen := relay_of(each))],
+        relays=[said.relay for said in apps.values() if said.relay],
         brokers=brokers,
         read_models=models,
         databases=[database_of(url) for url in sorted(_urls(patient))],
         taken={(each.name, key): port for each in patient.apps for key, port in each.app.ports.items() if not is_free(port)},
         missed={**missed, **({"read models": problem} if problem else {})},
+        starts={} if "sidecars and apps" in missed else lines(patient, place, _away(apps, sidecars, brokers)),
     )
 
 
-# ── sidecars and apps ────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def sidecar_of(each: AppSeen, place: SystemFolder) -> SidecarSeen:
-    """Ask a sidecar what it has loaded; one that belongs to another app does not count."""
-    token = each.settings.dapr_api_token if each.settings else ""
-    with contextlib.suppress(OSError):
-        token = token or (place.tokens / each.name / ASKED_BY_THE_SIDECAR).read_text(encoding="utf-8")
-    try:
-        url = f"http://{LOOPBACK}:{each.app.http_port}/v1.0/metadata"
-        answer = httpx.get(url, timeout=_SECONDS, headers={"dapr-api-token": token} if token else {})
-        found = answer.raise_for_status().json()
-    except (httpx.HTTPError, ValueError) as problem:
-        return SidecarSeen(each.name, problem=str(problem) or type(problem).__name__)
-    if not isinstance(found, dict) or found.get("id") != each.name:
-        return SidecarSeen(each.name, problem="something else answers there")
-    return SidecarSeen(
-        each.name,
-        version=str(found.get("runtimeVersion", "")),
-        components=frozenset(str(one.get("name")) for one in found.get("components") or ()),
-        topics=frozenset(str(one.get("topic")) for one in found.get("subscriptions") or ()),
-    )
-
-
-def _answers(each: AppSeen) -> bool:
-    try:
-        return httpx.get(f"http://{LOOPBACK}:{each.app.port}/healthz", timeout=_SECONDS).is_success
-    except httpx.HTTPError:
-        return False
-
-
-def relay_of(each: AppSeen) -> RelaySeen | None:
-    """Ask an app how its relay is doing; None where it has none, or does not say."""
-    try:
-        answer = httpx.get(f"http://{LOOPBACK}:{each.app.port}/relay", timeout=_SECONDS)
-        found = answer.json() if answer.is_success else None
-    except (httpx.HTTPError, ValueError):
-        return None
-    if not isinstance(found, dict) or "store" not in found:
-        return None
-    return RelaySeen(each.name, str(found["store"]), str(found.get("stuck", "")))
+def _away(apps: Mapping[str, AppHeard], sidecars: Mapping[str, SidecarSeen], brokers: Sequence[BrokerSeen]) -> set[str]:
+    """Return the names of what does not answer, of those that can be started."""
+    away = {name for name, said in apps.items() if said.problem}
+    away |= {sidecar_name(name) for name, said in sidecars.items() if said.problem}
+    return away | ({BROKER} if any(each.away for each in brokers) else set())
 
 
 def _door(patient: Patient, model: ReadModelSeen) -> str:
@@ -117,13 +86,26 @@ def _read_model(each: Declared, settings: "Settings | None") -> ReadModelSeen:
     name, version, topics = each.projection.name, each.projection.version, tuple(each.projection.topics)
     if settings is None or (not settings.database_url and not (settings.data / "read-models" / name).is_dir()):
         return ReadModelSeen(name, each.app, version, topics)  # opening it would make it
+    live = None
     try:
         with each.read_models() as opened:
             live = next((info for info in opened.generations() if info.live), None)
+            if live:
+                _read_from(opened, live, each.projection)
     except SidestreamError as problem:
-        return ReadModelSeen(name, each.app, version, topics, problem=str(problem))
+        return ReadModelSeen(name, each.app, version, topics, problem=str(problem), broken=live.name if live else "")
     built, generation = (live.version, live.name) if live else (None, "")
     return ReadModelSeen(name, each.app, version, topics, built, generation)
+
+
+def _read_from(opened: ReadModels, live: GenerationInfo, projection: Projection) -> None:
+    """Read a row of every table of the live generation; raises SidestreamError where that cannot be done."""
+    if not opened.size(live.name):  # opening it would make it
+        raise StoreAway(f"{projection.name}: expected rows of the live generation {live.name}, found nothing where they were kept.")
+    own = projection.tables if live.version == projection.version else ()
+    with closing(opened.open(live.name)) as generation, generation.snapshot() as reader:
+        for table in (CHECKPOINTS, *own):
+            reader.select(table, Query(limit=1))
 
 
 def _urls(patient: Patient) -> set[str]:

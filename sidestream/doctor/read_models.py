@@ -20,7 +20,9 @@ def older_than_its_code(patient: Patient) -> Iterator[Finding]:
 
 
 def not_live(patient: Patient) -> Iterator[Finding]:
-    """Queries are refused where no generation is live; before the first start that is as it should be."""
+    """Queries are refused where no generation is live; before the first start that is as it should be, and in memory nothing is here."""
+    if patient.live and patient.live.is_in_one_process:
+        return
     for model in _models(patient):
         if not model.problem and model.built is None:
             answers = bool(patient.live and model.app in patient.live.answering)
@@ -31,9 +33,12 @@ def not_live(patient: Patient) -> Iterator[Finding]:
 
 def unreadable(patient: Patient) -> Iterator[Finding]:
     """A database that is away stops its projection and its queries."""
+    told = {each.name: each.settings for each in patient.apps}
     for model in _models(patient):
         if model.problem:
-            yield error("SD703", f"projection {model.projection}", model.problem, "Start the database, or correct SIDESTREAM_DATABASE_URL.")
+            settings = told.get(model.app)
+            is_elsewhere = bool(settings and settings.database_url)
+            yield error("SD703", f"projection {model.projection}", model.problem, _remedy(model, is_elsewhere=is_elsewhere))
 
 
 def database_clock(patient: Patient) -> Iterator[Finding]:
@@ -48,6 +53,14 @@ def databases_unknown(patient: Patient) -> Iterator[Finding]:
     for database in _databases(patient):
         if database.problem:
             yield error("SD703", database.where, database.problem, "Start the database, or correct its url in the settings.")
+
+
+def _remedy(model: ReadModelSeen, *, is_elsewhere: bool) -> str:
+    if model.broken:
+        return f"sidestream projections rebuild {model.projection}  # makes another from the log"
+    if is_elsewhere:
+        return "Start the database, or correct SIDESTREAM_DATABASE_URL."
+    return "Do what it says; the rows can always be made again from the log."
 
 
 def _models(patient: Patient) -> Iterator[ReadModelSeen]:

@@ -6,6 +6,7 @@ from typing import Final
 
 from sidestream.doctor.finding import Finding, Severity, error, note, warning
 from sidestream.doctor.patient import AppSeen, Patient, SidecarSeen
+from sidestream.doctor.starting import sidecar_name
 from sidestream.launcher.daprd import PINNED, TESTED
 
 OLDEST: Final = (1, 17)
@@ -37,19 +38,21 @@ def program(patient: Patient) -> Iterator[Finding]:
 
 def sidecar_away(patient: Patient) -> Iterator[Finding]:
     """An app without its sidecar publishes nothing and hears nothing; in one process there are none."""
-    if patient.live and patient.live.answering and not patient.live.runs and not any(_answering(patient)):
+    if patient.live is None or not patient.live.speaks:
+        return
+    if patient.live.is_in_one_process:
         why = "apps answer and no sidecar does, as under `sidestream up --memory`."
         yield note("SD901", "sidecars", why, "sidestream up  # where there should be sidecars")
         return
     for each in patient.apps:
         seen = _seen(patient, each)
-        if seen and seen.problem and patient.live and each.name in patient.live.answering:
+        if seen and seen.problem and not seen.frozen:
+            others = "the app answers" if each.name in patient.live.answering else "others of the system answer"
             yield error(
                 "SD503",
                 f"app {each.name}",
-                f"the app answers and its sidecar does not, on port {each.app.http_port} ({seen.problem}): "
-                "nothing is published, and no bell rings.",
-                f"Start the sidecar of {each.name} again; `sidestream up` has printed the line for it.",
+                f"{others} and its sidecar does not, on port {each.app.http_port} ({seen.problem}): nothing is published, no bell rings.",
+                patient.live.starts.get(sidecar_name(each.name)) or f"Start the sidecar of {each.name} again.",
             )
 
 

@@ -3,7 +3,7 @@
 The sidecar's deliveries ring; a sweep looks at the log anyway. Every ready generation follows the log by itself, in a
 thread, so that switching and switching back are moves of one pointer. The generations are looked up again on every
 sweep: a rebuild by another process is taken over without a restart, and what an operator decided about a dead letter
-is met by every generation. Queries that wait for their own writes are woken by the commits of the live generation.
+is met by every generation; one that cannot be read stops only itself. Commits wake queries that wait for their writes.
 """
 
 import asyncio
@@ -20,11 +20,12 @@ from sidestream.applying.corrections import BESIDE, Corrections, InForce
 from sidestream.applying.decoding import Rule
 from sidestream.applying.projector import Spans
 from sidestream.applying.waiters import Standings, Waiters
-from sidestream.errors import ReadModelError, SidestreamError, StoreAway
+from sidestream.errors import ReadModelError, SidestreamError, StoreAway, UnreadableGeneration
 from sidestream.hosting.followed import Errand, Following
 from sidestream.hosting.health import Bells, Measurer
 from sidestream.hosting.serving import View, served_by
 from sidestream.hosting.status import HostStatus
+from sidestream.hosting.unreadable import Readable, why_unreadable
 from sidestream.identifiers import this_process
 from sidestream.ports import EventLog, GenerationInfo, ReadModels
 from sidestream.projection import Projection
@@ -53,7 +54,8 @@ class ProjectionHost(HostStatus):
         still_seconds: float = 30.0,
         spans: Spans | None = None,
     ) -> None:
-        super().__init__(projection, Bells(sweep_seconds), Measurer(log, projection.topics, still_seconds))
+        readable = Readable(projection.name, read_models)
+        super().__init__(projection, Bells(sweep_seconds), Measurer(log, projection.topics, still_seconds), readable)
         self.sweeps = 0
         self.when_committed: Callable[[], object] | None = None
         self._in_force = InForce()
@@ -121,17 +123,20 @@ class ProjectionHost(HostStatus):
         """Read the live generation in one consistent moment. For a thread, not for the event loop.
 
         Raises:
-            StoreAway: there is no generation that this program can serve.
+            StoreAway: there is no generation that this program can serve, or it cannot be read.
         """
         live, stale = self._live, self._stale
         following = self._following.get(live.name) if live else None
         generation = following.generation if following else stale
         if generation is None or live is None or generation.name != live.name:
             raise StoreAway(self.not_serving() or "no generation is live yet")
-        with generation.snapshot() as reader:
-            found = reader.read(CHECKPOINTS, [(topic,) for topic in self.projection.topics])
-            applied = {row.topic: row.position for row in found.values()}
-            yield View(reader, live.name, applied, "" if following else live.stale_since)
+        try:
+            with generation.snapshot() as reader:
+                found = reader.read(CHECKPOINTS, [(topic,) for topic in self.projection.topics])
+                applied = {row.topic: row.position for row in found.values()}
+                yield View(reader, live.name, applied, "" if following else live.stale_since)
+        except UnreadableGeneration as error:
+            raise StoreAway(why_unreadable(self.projection.name, live, error)) from error
 
     async def wait_for(self, places: tuple[Place, ...], seconds: float) -> Standings:
         """Return as soon as the live generation has applied these, or cannot, or the time is over; and how they stand then.
@@ -175,6 +180,7 @@ class ProjectionHost(HostStatus):
         if self._live is None:
             await asyncio.to_thread(self._make_first)
         infos = {info.name: info for info in await asyncio.to_thread(self._read_models.generations)}
+        await self._leave_lost(infos)
         wanted = [info for info in infos.values() if info.state == "ready" and info.version == self.projection.version]
         for info in wanted:
             if info.name not in self._following:
@@ -183,23 +189,35 @@ class ProjectionHost(HostStatus):
         self._waiters.wake()
         for name in [name for name in self._following if name not in infos]:
             await self._following.pop(name).leave()
+        self._readable.forget(infos)
+
+    async def _leave_lost(self, infos: Mapping[str, GenerationInfo]) -> None:
+        """Follow and answer from nothing whose file or tables were taken away: what is read there is not what others see."""
+        for name, following in tuple(self._following.items()):
+            if name in infos and await asyncio.to_thread(self._readable.lost, infos[name], following.generation):
+                await self._following.pop(name).leave()
+        stale = self._stale
+        if stale is not None and stale.name in infos and await asyncio.to_thread(self._readable.lost, infos[stale.name], stale):
+            self._stale = None
+            await asyncio.to_thread(stale.close)
 
     async def _serve(self, live: GenerationInfo | None) -> None:
         """Point queries to a generation. Where nobody follows it, it is opened before and closed after, so that none fails."""
-        wanted = live.name if live and live.stale_since and live.name not in self._following else ""
-        before = self._stale if self._stale is not None and self._stale.name != wanted else None
-        if wanted and (self._stale is None or before is not None):
-            self._stale = await asyncio.to_thread(self._read_models.open, wanted)
-            log_line.warning("stale", projection=self.projection.name, generation=wanted, since=live.stale_since if live else "")
+        wanted = live if live and live.stale_since and live.name not in self._following else None
+        before = self._stale if self._stale is not None and (wanted is None or self._stale.name != wanted.name) else None
+        if wanted is not None and (self._stale is None or before is not None):
+            self._stale = await asyncio.to_thread(self._readable.open, wanted)
+            if self._stale is not None:
+                log_line.warning("stale", projection=self.projection.name, generation=wanted.name, since=wanted.stale_since)
         self._live = live
         if before is not None:
             self._stale = self._stale if wanted else None
             await asyncio.to_thread(before.close)
 
     async def _follow(self, info: GenerationInfo) -> None:
-        following = Following(self._errand, await asyncio.to_thread(self._read_models.open, info.name))
-        self._following[info.name] = following
-        following.start()
+        if (opened := await asyncio.to_thread(self._readable.open, info)) is not None:
+            self._following[info.name] = Following(self._errand, opened)
+            self._following[info.name].start()
 
     async def _keep_looking(self) -> None:
         sweeps = 0
@@ -258,18 +276,22 @@ class ProjectionHost(HostStatus):
             log_line.warning("not serving", projection=self.projection.name, problem=self.not_serving())
             return
         following = self._following.get(self._live.name)
-        if following is None and self._stale is not None:
+        if (following is None and self._stale is not None) or self._readable.problem(self._live.name):
             return  # said when it was opened
         if following is None:
             log_line.error("not serving", projection=self.projection.name, problem=self.not_serving())
             return
+        with contextlib.suppress(ReadModelError):  # whoever follows says so
+            self._say_what_is_live(self._live, following)
+
+    def _say_what_is_live(self, live: GenerationInfo, following: Following) -> None:
         with following.generation.snapshot() as reader:
             parked = reader.count(PARKED_STREAMS)
         log_line.info(
             "projection",
             projection=self.projection.name,
             version=self.projection.version,
-            generation=self._live.name,
+            generation=live.name,
             topics=self.projection.topics,
             handles=[model.__name__ for model in self.projection.handles] or "every event",
             checkpoints={topic: row.position if row else "start" for topic, row in following.projector.checkpoints.items()},

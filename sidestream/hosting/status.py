@@ -3,9 +3,12 @@
 Reads what the host knows and changes nothing; the doors of the web layer ask here.
 """
 
+from collections.abc import Mapping
+
 from sidestream.applying.batch import Outcome
 from sidestream.hosting.followed import Following
 from sidestream.hosting.health import Bells, Measured, Measurer
+from sidestream.hosting.unreadable import Readable
 from sidestream.ports import Generation, GenerationInfo
 from sidestream.projection import Projection
 
@@ -13,10 +16,11 @@ from sidestream.projection import Projection
 class HostStatus:
     """The answers of a `sidestream.hosting.host.ProjectionHost` about itself. Text is a reason; empty, there is none."""
 
-    def __init__(self, projection: Projection, heard: Bells, measurer: Measurer) -> None:
+    def __init__(self, projection: Projection, heard: Bells, measurer: Measurer, readable: Readable) -> None:
         self.projection = projection
         self._heard = heard
         self._measurer = measurer
+        self._readable = readable
         self._following: dict[str, Following] = {}
         self._live: GenerationInfo | None = None
         self._stale: Generation | None = None
@@ -30,7 +34,11 @@ class HostStatus:
                 f"{self.projection.name}: generation {self._live.name} was built by version {self._live.version}, "
                 f"this program is version {self.projection.version}. Run: sidestream projections rebuild {self.projection.name}"
             )
-        return ""
+        return self._readable.problem(self._live.name)
+
+    def unreadable(self) -> Mapping[str, str]:
+        """Return why generations cannot be read and what to run, by name; they are left out, and the others go on."""
+        return self._readable.problems
 
     def not_following(self) -> str:
         """Return why the live generation does not follow the log, or nothing."""

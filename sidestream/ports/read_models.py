@@ -107,7 +107,7 @@ def shape_of(table: Table[Any]) -> TableShape:
 class Generation(Protocol):
     """A SQLite file, a PostgreSQL schema, or a dictionary. Safe to call from threads.
 
-    Raises StoreAway, TryAgain or RefusedByStore, at entering, inside, or at leaving a block.
+    Raises StoreAway, TryAgain, RefusedByStore or UnreadableGeneration, at entering, inside, or at leaving a block.
     """
 
     @property
@@ -121,6 +121,10 @@ class Generation(Protocol):
 
     def snapshot(self) -> AbstractContextManager[Reader]:
         """Begin a consistent read that waits for no writer."""
+        ...
+
+    def check(self) -> None:
+        """Raise UnreadableGeneration where what was opened is gone, or another stands in its place. Cheap: asked again and again."""
         ...
 
     def close(self) -> None:
@@ -152,7 +156,7 @@ class ReadModels(Protocol):
         ...
 
     def open(self, name: str) -> Generation:
-        """Open a generation; raises UnknownGeneration."""
+        """Open a generation that is there; makes none. Raises UnknownGeneration, UnreadableGeneration."""
         ...
 
     def mark_ready(self, name: str) -> None:

@@ -50,7 +50,7 @@ class Leadership:
         now = asyncio.get_running_loop().time()
         if now - self._asked_at < self._seconds / 3:
             return self.held
-        answer = await self._ask(self._take)
+        answer = await self._ask(self.take)
         if answer is not None:
             self.held, self._asked_at = answer, now
         return self.held
@@ -60,7 +60,8 @@ class Leadership:
         await self._ask(self._end)
         self.held = False
 
-    def _take(self) -> bool:
+    def take(self) -> bool:
+        """Ask the store for the lease: two writes of a row, whoever holds it. Blocks."""
         paused = not self._store.lease(PAUSE, self._holder, 0)  # for no time at all: asks whether somebody else holds it
         return not paused and self._store.lease(RELAY, self._holder, self._seconds)
 

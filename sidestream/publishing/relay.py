@@ -104,6 +104,14 @@ class Relay:
             track.ring()
 
     @property
+    def cannot_write(self) -> str:
+        """Why the store did not take a write when it was last asked for the lease; empty: it did.
+
+        Every relay asks, the one that does not lead too, about once a second: so this costs no write of its own.
+        """
+        return self._store.error_of(self._leadership.take)
+
+    @property
     def status(self) -> RelayStatus:
         """How it is doing; the backlog is that of the last look, at most a sweep ago."""
         topics = {topic: self._status_of(topic, count) for topic, count in self._backlog.items()}

@@ -51,7 +51,7 @@ class TopicStatus(msgspec.Struct, frozen=True):
         oldest_seconds: how long the oldest of them has been stored; 0 where nothing waits.
         last_error: why the first of those that wait was not confirmed; empty where none was refused.
         published: events that were confirmed since this process began.
-        repeats: how often one was sent again.
+        repeats: events that had to be sent more than once, each counted once, however often that was.
     """
 
     backlog: int = 0

@@ -55,6 +55,10 @@ class Asked:
         self._errors.pop(_name(question), None)
         return answer
 
+    def error_of(self, question: Callable[..., object]) -> str:
+        """Return why this was not answered when it was last asked; empty: it was, or nobody has asked yet."""
+        return self._errors.get(_name(question), "")
+
     def failed(self, question: Callable[..., object]) -> bool:
         """Whether this was not answered when it was last asked."""
         return _name(question) in self._errors
@@ -159,7 +163,8 @@ class Track:
 
     def unconfirmed(self, event: StoredEvent, reason: str) -> None:
         """Take note that an event goes out again, and why."""
-        self._done.repeats += 1
+        if event.sequence not in self._unconfirmed:
+            self._done.repeats += 1  # an event counts once, however often it goes out before it is confirmed
         self._unconfirmed[event.sequence] = reason
         self.last_error = next(iter(self._unconfirmed.values()))
 

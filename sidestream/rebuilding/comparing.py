@@ -45,6 +45,7 @@ class Comparison(msgspec.Struct):
         shown: the first of these.
         findings: what differs besides rows: numbers that one counted and the other lacks, parked events, the place in the log.
         not_compared: tables and columns that only one side has.
+        unreadable: why the left one could not be read; then nothing was compared. Empty where it could.
     """
 
     left: str
@@ -54,11 +55,12 @@ class Comparison(msgspec.Struct):
     shown: list[RowDifference] = []
     findings: list[str] = []
     not_compared: list[str] = []
+    unreadable: str = ""
 
     @property
     def same(self) -> bool:
-        """Whether nothing differs of what was compared."""
-        return not self.differing and not self.findings
+        """Whether they were compared and nothing differs."""
+        return not self.differing and not self.findings and not self.unreadable
 
 
 class Side(msgspec.Struct, frozen=True):
@@ -181,6 +183,13 @@ def _elsewhere(reader: Reader, table: Table[Any], row: Any) -> Any:
     if any(isinstance(value, str) and ("\x00" in value or "\ufdd0" in value) for value in key):
         return reader.read(table, [key]).get(key)
     return None
+
+
+def read_through(side: Side) -> None:
+    """Read every row, and do nothing with it; raises what a database raises that is broken somewhere."""
+    for shape in side.shapes:
+        for _ in _rows(side.reader, read_as(shape.name, shape.key, shape.columns)):
+            pass
 
 
 def _rows(reader: Reader, table: Table[Any]) -> Iterator[Any]:

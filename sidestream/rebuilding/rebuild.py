@@ -74,6 +74,7 @@ def rebuild_at(site: Site, watch: Watch, *, accept: bool = False, keep: bool = T
 
     Where it differs from the live one, the pointer stays. A generation of another version than the live one may differ:
     it becomes live if that is accepted. What differs is kept as *held*, to look at and to switch to deliberately.
+    A live one whose file or tables are gone or broken answers nobody and nothing can be held against it: it is left at once.
 
     Args:
         site: what to build, and where.
@@ -91,12 +92,13 @@ def rebuild_at(site: Site, watch: Watch, *, accept: bool = False, keep: bool = T
         live, begun, outcome = site.live(), site.begin(), Outcome()
         with closing(site.read_models.open(begun.name)) as generation:
             comparison = _build(site, live, generation, watch, outcome)
-            differs = comparison is not None and not comparison.same
+            lost = comparison is not None and bool(comparison.unreadable)
+            differs = comparison is not None and not comparison.same and not lost
             if differs and not (accept and live is not None and live.version != site.projection.version):
                 found = _result(begun, live, outcome, comparison, parked_in(generation), is_live=False)
                 return replace(found, dropped=(*begun.dropped, *_set_aside(site, begun.name, keep=keep)))
             site.read_models.mark_ready(begun.name)
-            take_over(site, generation, live, site.read_models.switch)
+            take_over(site, generation, None if lost else live, site.read_models.switch)
             found = _result(begun, live, outcome, comparison, parked_in(generation), is_live=True)
         return replace(found, dropped=(*begun.dropped, *_drop_older(site, {found.generation, found.before})))
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from sidestream.errors import ReadModelError, StoreAway, TryAgain, UnknownGeneration
+from sidestream.errors import ReadModelError, StoreAway, TryAgain, UnknownGeneration, UnreadableGeneration
 from sidestream.ports import Generation, GenerationInfo
 from sidestream.rebuilding.building import Site, Vector
 from sidestream.rebuilding.verifying import shapes_of, up_to
@@ -130,11 +130,17 @@ def _reach(site: Site, generation: Generation, place: Vector) -> None:
 
 def _readable(site: Site, info: GenerationInfo) -> Generation | None:
     try:
-        return site.read_models.open(info.name)
+        found = site.read_models.open(info.name)
     except (StoreAway, TryAgain):
         raise
     except ReadModelError:  # it is being left because it is broken
         return None
+    try:
+        site.vector_of(found)
+    except UnreadableGeneration:
+        found.close()
+        return None
+    return found
 
 
 # ── without its code ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -18,10 +18,10 @@ import msgspec
 from sidestream.applying.corrections import InForce
 from sidestream.applying.dead_letters import has_met, retry
 from sidestream.applying.rules import Outcome, Rule
-from sidestream.errors import ReadModelError, RefusedByStore, StoreAway, TryAgain
+from sidestream.errors import ReadModelError, RefusedByStore, StoreAway, TryAgain, UnreadableGeneration
 from sidestream.ports import Generation, GenerationInfo, Reader, TableShape, shape_of
 from sidestream.rebuilding.building import Progress, Site, Vector
-from sidestream.rebuilding.comparing import Comparison, Side, compare, parked_only_in
+from sidestream.rebuilding.comparing import Comparison, Side, compare, parked_only_in, read_through
 from sidestream.rebuilding.log_until import Later, after_positions
 
 
@@ -35,11 +35,33 @@ class Watch(msgspec.Struct, frozen=True):
 def verify_beside(site: Site, live: GenerationInfo, shadow: Generation, watch: Watch, outcome: Outcome) -> Comparison:
     """Fill a generation up to the live one's place and compare the two there. What became of events is added to `outcome`.
 
-    A live generation that cannot be read is a finding; the other one is filled up to the log's end then.
+    A live generation whose file or tables are gone or broken is not compared; one that another release wrote is a finding.
+    In both cases the other one is filled up to the log's end.
     """
     try:
+        return _beside(site, live, shadow, watch, outcome)
+    except UnreadableGeneration:
+        why = why_broken(site, live)
+        if not why:  # it is the other one that is broken
+            raise
+        outcome.add(site.come_close(lambda: site.fill(shadow, site.end_of_log(), watch.events)))
+        return Comparison(live.name, shadow.name, unreadable=why)
+
+
+def why_broken(site: Site, info: GenerationInfo) -> str:
+    """Return why nobody can read a generation, whatever his release, or nothing; all of it is read for that."""
+    try:
+        with closing(site.read_models.open(info.name)) as generation, generation.snapshot() as reader:
+            read_through(side_of(site, info, reader))
+    except UnreadableGeneration as error:
+        return str(error)
+    return ""
+
+
+def _beside(site: Site, live: GenerationInfo, shadow: Generation, watch: Watch, outcome: Outcome) -> Comparison:
+    try:
         generation = site.read_models.open(live.name)
-    except (StoreAway, TryAgain):
+    except (StoreAway, TryAgain, UnreadableGeneration):
         raise
     except ReadModelError as error:
         outcome.add(site.come_close(lambda: site.fill(shadow, site.end_of_log(), watch.events)))

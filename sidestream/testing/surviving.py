@@ -139,6 +139,9 @@ class _Generation:
     def snapshot(self) -> AbstractContextManager[Reader]:
         return self._generation.snapshot()
 
+    def check(self) -> None:
+        self._generation.check()
+
     def close(self) -> None:
         """The rows stay."""
 

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
 from typing import Final
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from prometheus_client import CollectorRegistry
 
 from sidestream.registry import Registry
@@ -19,6 +19,7 @@ from sidestream.web.language import answer_language
 from sidestream.web.limits import DEFAULT_BODY_BYTES, BodyLimit
 from sidestream.web.metrics import RequestMetrics
 from sidestream.web.openapi import declare_problems
+from sidestream.web.parameters import expect_known_parameters
 from sidestream.web.problems import answer_problems
 from sidestream.web.sidecar_token import SidecarToken
 from sidestream.web.strict_json import StrictJson
@@ -59,6 +60,7 @@ def new_app(
         version=VERSION,
         description=description,
         lifespan=lifespan,
+        dependencies=[Depends(expect_known_parameters)],
         redirect_slashes=False,  # a path is right or wrong; a redirect would be a third, undeclared answer
     )
     app.state.metrics = metrics or CollectorRegistry()

@@ -11,116 +11,28 @@ The answer is stored in the transaction of the events that it speaks of, so that
 command that is refused has done nothing: its key is free again, and a repeat is decided anew.
 """
 
-import hashlib
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from typing import Annotated, Any, Final, Protocol
+from contextlib import contextmanager
+from typing import Any, Final, Protocol
 
 import msgspec
-from fastapi import Depends, Header
-from starlette.requests import Request
 from starlette.responses import Response
 
 from sidestream.aggregate import Command, Event, State
 from sidestream.applying.consistency import Place
-from sidestream.causation import Cause, known_trace, trace_id
 from sidestream.errors import AlreadyAnswered, CommandRunning, KeyReused, WrongExpectedVersion
-from sidestream.identifiers import new_id
 from sidestream.ports import Answer, Answers
+from sidestream.web.command_headers import CAUSATION, IDEMPOTENCY_KEY, Asked, Caused, Commanded
 from sidestream.web.consistency import CONSISTENCY, tell_consistency, tells_consistency
-from sidestream.web.correlation import CORRELATION, VISIBLE, conversation_of
+from sidestream.web.correlation import CORRELATION
 from sidestream.web.openapi import problems
 from sidestream.web.problems import ProblemError
 from sidestream.writing.repository import Decided, Repository, places_of
 
-IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 REPLAYED: Final = "Idempotency-Replayed"
-CAUSATION: Final = "X-Causation-ID"
 CLAIM_SECONDS: Final = 10.0
 """How long a command may take before somebody else may try the same one: as long a client waits after a crash."""
 RETRY_AFTER_SECONDS: Final = 1
-_IF_MATCH: Final = r'^(\*|(W/)?"[!#-~]*"([ \t]*,[ \t]*(W/)?"[!#-~]*")*)$'
-_TAG: Final = re.compile(r'(W/)?"([!#-~]*)"')
-
-
-# ── what comes in ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class Asked(msgspec.Struct, frozen=True):
-    """What a client said beside the body of a command.
-
-    Attributes:
-        key: the idempotency key in its scope, the method and the path; None: the client sent none.
-        request: 16 bytes, equal for the same body and different for another.
-        expected: the versions of If-Match; None: any will do.
-        cause: correlation, causation and trace.
-    """
-
-    key: str | None
-    request: bytes
-    expected: frozenset[int] | None
-    cause: Cause
-
-
-def read_cause(
-    request: Request,
-    correlation: Annotated[
-        str | None, Header(alias=CORRELATION, pattern=VISIBLE, description="the conversation that this belongs to; sent back")
-    ] = None,
-    causation: Annotated[
-        str | None, Header(alias=CAUSATION, pattern=VISIBLE, description="the event that this is asked because of")
-    ] = None,
-    traceparent: Annotated[str | None, Header(include_in_schema=False)] = None,
-) -> Cause:
-    """Read what the events of this request will carry."""
-    trace = known_trace(traceparent)
-    return Cause(correlation or conversation_of(request.scope) or trace_id(trace) or new_id(), causation, trace)
-
-
-Caused = Annotated[Cause, Depends(read_cause)]
-"""Declares the headers of a request whose events carry on a conversation."""
-
-
-async def read_asked(
-    request: Request,
-    cause: Caused,
-    key: Annotated[
-        str | None, Header(alias=IDEMPOTENCY_KEY, pattern=VISIBLE, description="1 to 255 visible ASCII characters; a repeat is done once")
-    ] = None,
-    if_match: Annotated[str | None, Header(pattern=_IF_MATCH, max_length=1000, description="the ETag that the client has seen")] = None,
-) -> Asked:
-    """Read the headers of a command; the digest is taken of its body whatever the order of its members."""
-    return Asked(_scoped(request, key), _digest(await request.body()), _versions(if_match), cause)
-
-
-Commanded = Annotated[Asked, Depends(read_asked)]
-"""Declares all headers of a command."""
-
-
-def _scoped(request: Request, key: str | None) -> str | None:
-    """A key is the client's own for one door of one thing: the same key elsewhere is another one."""
-    if key is None:
-        return None
-    door = f"{request.method} {request.scope['path']}".encode("utf-8", "surrogateescape")
-    return f"{hashlib.blake2b(door, digest_size=16).hexdigest()} {key}"
-
-
-def _digest(body: bytes) -> bytes:
-    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # whoever reads the body will refuse it
-        body = msgspec.json.encode(msgspec.json.decode(body), order="sorted") if body else b""
-    return hashlib.blake2b(body, digest_size=16).digest()
-
-
-def _versions(if_match: str | None) -> frozenset[int] | None:
-    """The versions that are named; a weak tag, or one that is none of ours, matches nothing."""
-    if if_match is None or if_match == "*":
-        return None
-    found = [tag for weak, tag in _TAG.findall(if_match) if not weak and tag.isdecimal() and len(tag) < 19]
-    return frozenset(int(tag) for tag in found)
-
-
-# ── what goes out ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -248,7 +160,8 @@ def _moved_on(conflict: WrongExpectedVersion, expected: Collection[int] | None) 
     if expected is None:
         detail = f"{conflict.stream}: others write to it so often that this command found no gap. Ask again."
         return ProblemError(409, detail, code=conflict.code, headers={**headers, "retry-after": str(RETRY_AFTER_SECONDS)})
-    detail = f"{conflict.stream}: expected version {conflict.expected} as If-Match says, found {conflict.found}. Look again, then decide."
+    found = f"found {conflict.found}. Look again, then decide." if conflict.found else "found nothing yet. Leave If-Match out to begin."
+    detail = f"{conflict.stream}: expected version {conflict.expected} as If-Match says, {found}"
     return ProblemError(412, detail, code=conflict.code, headers=headers)
 
 

@@ -1,6 +1,7 @@
 """Errors over HTTP: RFC 9457 problem details, `application/problem+json`, for everything that goes wrong.
 
 One rule for malformed input, whatever is wrong with it (not JSON, not UTF-8, a field missing or of the wrong type): 400.
+Only a body that does not say that it is JSON is 415.
 What Sidestream raises on purpose has its status in `_STATUS`; anything else is 500, is logged, and tells the client nothing.
 """
 
@@ -20,10 +21,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sidestream import errors
 from sidestream.web.correlation import conversation_of
+from sidestream.web.malformed import fault
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 1
 _NAMED: Final = 5
+_LONGEST_TYPE: Final = 80
 
 _STATUS: Final[dict[type[errors.SidestreamError], int]] = {
     errors.InvalidEvent: 400,
@@ -141,11 +144,22 @@ def _on_sidestream_error(request: Request, error: Exception) -> Response:
     return problem(status, str(error), code=error.code)
 
 
-def _on_validation(_: Request, error: Exception) -> Response:
+def _on_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    found = [{"field": ".".join(map(str, each["loc"])), "detail": each["msg"]} for each in error.errors()]
-    detail = "; ".join(f"{each['field']}: {each['detail']}" for each in found[:_NAMED])
-    return problem(400, f"Expected another request: {detail}", code="invalid-request", errors=found)
+    if isinstance(error.body, bytes):  # FastAPI hands a body on unread unless its type is JSON
+        return _not_json(request)
+    found = [fault(each) for each in error.errors()]
+    detail = "Expected another request: " + " ".join(map(str, found[:_NAMED]))
+    return problem(400, detail, code="invalid-request", errors=[msgspec.structs.asdict(each) for each in found])
+
+
+def _not_json(request: Request) -> Response:
+    found = request.headers.get("content-type", "")[:_LONGEST_TYPE]
+    detail = (
+        f"Content-Type: expected application/json, found {ascii(found) if found else 'no such header'}. "
+        "Send the body as JSON, with the header Content-Type: application/json."
+    )
+    return problem(415, detail)
 
 
 def _on_http(request: Request, error: Exception) -> Response:

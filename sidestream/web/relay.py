@@ -28,7 +28,7 @@ _GAUGES: Final[dict[str, tuple[str, Callable[[TopicStatus], float]]]] = {
 }
 _COUNTERS: Final[dict[str, tuple[str, Callable[[TopicStatus], float]]]] = {
     "published": ("Events that this process has published", lambda topic: topic.published),
-    "repeats": ("How often this process has sent an event again", lambda topic: topic.repeats),
+    "repeats": ("Events that this process had to send more than once, each counted once", lambda topic: topic.repeats),
 }
 
 

@@ -38,6 +38,16 @@ class Writing(msgspec.Struct, frozen=True):
     relay: Relay
     log: EventLog
 
+    def check(self) -> None:
+        """Return when the store can accept: it is read now, and it took the relay's last write, about a second ago.
+
+        Raises:
+            StoreAway: nothing can be read, or nothing can be written (a full disk, a database that only reads).
+        """
+        self.store.topics()
+        if problem := self.relay.cannot_write:
+            raise StoreAway(f"The event store can be read and not written, so that nothing is accepted: {problem}")
+
 
 @asynccontextmanager
 async def writing(backbone: Backbone, name: str, topics: Iterable[str], settings: Settings) -> AsyncIterator[Writing]:

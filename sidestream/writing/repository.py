@@ -155,7 +155,9 @@ class Repository(Generic[State, Command, Event]):
         """
         for attempt in range(1, TRIES + 1):
             loaded = self.load(identifier)
-            if expected is not None and loaded.version and loaded.version not in expected:
+            if expected is not None and loaded.version not in expected:
+                if not loaded.version:
+                    self._decide(command, loaded)  # a command that needs something there says so first: there is nothing
                 raise WrongExpectedVersion(loaded.stream, " or ".join(map(str, sorted(expected))) or "none", loaded.version)
             decided = self._decide(command, loaded)
             try:

@@ -11,10 +11,11 @@ from tests.contract.arriving import inbox, late_inbox
 from tests.contract.bank import bank
 from tests.contract.correcting import corrections, desk
 from tests.contract.rebuilt import web
+from tests.contract.taking_away import kept
 from tests.contract.valkey import in_redis, server
 from tests.postgres import Postgres, running_postgres
 
-__all__ = ["bank", "broker_server", "corrections", "desk", "in_redis", "inbox", "late_inbox", "server", "web"]
+__all__ = ["bank", "broker_server", "corrections", "desk", "in_redis", "inbox", "kept", "late_inbox", "server", "web"]
 
 
 @pytest.fixture(scope="session")

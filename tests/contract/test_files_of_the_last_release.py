@@ -19,7 +19,7 @@ from sidestream.applying.corrections import CORRECTIONS, Corrections, InForce
 from sidestream.applying.dead_letters import parked_events, parked_streams, retry
 from sidestream.applying.projector import Projector
 from sidestream.applying.rules import Rule
-from sidestream.errors import ConfigurationError, SidestreamError, StoreAway
+from sidestream.errors import ConfigurationError, SidestreamError, StoreAway, UnreadableGeneration
 from sidestream.event import decode_event
 from sidestream.logs.inbox import arrived
 from sidestream.ports import Query
@@ -111,11 +111,11 @@ def test_somebody_elses_database_in_the_place_of_a_generation_is_refused(files: 
     refused_and_left_alone(lambda: SqliteReadModels(files / "generations").open("g1"), foreign, "of another program")
 
 
-@pytest.mark.parametrize("file", ["catalog.sqlite", "g1.sqlite"])
-def test_what_is_no_database_in_the_place_of_a_generation_is_refused(files: Path, file: str) -> None:
+@pytest.mark.parametrize(("file", "kind"), [("catalog.sqlite", StoreAway), ("g1.sqlite", UnreadableGeneration)])
+def test_what_is_no_database_in_the_place_of_a_generation_is_refused(files: Path, file: str, kind: type[SidestreamError]) -> None:
     notes = files / "generations" / file
     notes.write_text("these are my notes, not a generation" * 100)
-    refused_and_left_alone(lambda: SqliteReadModels(files / "generations").open("g1"), notes, "file is not a database", StoreAway)
+    refused_and_left_alone(lambda: SqliteReadModels(files / "generations").open("g1"), notes, "file is not a database", kind)
 
 
 # ── inbox logs ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -48,7 +48,7 @@ class _Crashing:
         self._interrupts = [KeyboardInterrupt()]
         self.name = generation.name
         self.snapshot: Callable[..., Any] = generation.snapshot
-        self.close: Callable[..., None] = generation.close
+        self.check, self.close = generation.check, generation.close
 
     def unit(self) -> Any:
         return _InterruptedUnit(self._generation.unit(), self._interrupts)
@@ -134,7 +134,7 @@ class _CountingReads:
         self.rows_read = 0
         self.name = generation.name
         self.snapshot: Callable[..., Any] = generation.snapshot
-        self.close: Callable[..., None] = generation.close
+        self.check, self.close = generation.check, generation.close
 
     @contextmanager
     def unit(self) -> Iterator[Unit]:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from sidestream.applying.applied import BOOKKEEPING, HEADS
-from sidestream.errors import ReadModelError, RefusedByStore, UnknownGeneration
+from sidestream.errors import ReadModelError, RefusedByStore, UnknownGeneration, UnreadableGeneration
 from sidestream.ports import Condition, Generation, Query, ReadModels, shape_of
 from sidestream.projection import Newest, Table
 
@@ -350,7 +350,7 @@ def test_a_generation_whose_tables_are_gone_is_no_refusal_of_a_value(postgres_da
         name = read_models.create(1, BOOKKEEPING, "")
         generation = read_models.open(name)
         read_models.drop(name)
-        with pytest.raises(UnknownGeneration, match="dropped"), generation.unit():
+        with pytest.raises(UnreadableGeneration, match="dropped"), generation.unit():
             pass
-        with pytest.raises(UnknownGeneration, match="dropped"), generation.snapshot() as reader:
+        with pytest.raises(UnreadableGeneration, match="dropped"), generation.snapshot() as reader:
             reader.count(HEADS)

@@ -80,6 +80,7 @@ async def test_the_demonstration_ends_with_what_was_worked_out_without_it(doors:
         "EUR",
         "projections rebuild tally",
         "http://activity/docs",
+        "http://shipping/docs",
     ):
         assert expected in text
 

@@ -133,6 +133,37 @@ async def test_an_order_that_is_none_is_refused(orders: WriteSide, change: dict[
     assert orders.backbone.event_store("orders").follow(0) == ()
 
 
+# ── headers in words ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("header", "found", "expected", "remedy"),
+    [
+        ("If-Match", "1", "expected the ETag of an answer with its quotes", "Send the ETag just as it came, its quotes too."),
+        ("Idempotency-Key", "a b", "expected 1 to 255 visible ASCII characters", "Take a UUID, or leave the header out."),
+        ("X-Correlation-ID", "a b", "expected 1 to 255 visible ASCII characters", "Take a UUID, or leave the header out."),
+        ("X-Causation-ID", "", "expected 1 to 255 visible ASCII characters", "Take a UUID, or leave the header out."),
+    ],
+)
+async def test_a_header_that_is_none_is_told_in_words(orders: WriteSide, header: str, found: str, expected: str, remedy: str) -> None:
+    problem = await orders.refused("POST", "/orders", json=PLACE, headers={header: found}, status=400)
+    assert f"header {header}: {expected}" in problem["detail"]
+    assert f"found {found!r}. {remedy}" in problem["detail"]
+
+
+async def test_a_currency_that_is_none_is_told_in_words(orders: WriteSide) -> None:
+    problem = await orders.refused("POST", "/orders", json={**PLACE, "currency": "eur"}, status=400)
+    assert "body.currency: expected three capital letters as in ISO 4217, found 'eur'. Send a code like EUR." in problem["detail"]
+
+
+@pytest.mark.parametrize("header", ["Idempotency-Key", "If-Match", "X-Correlation-ID", "X-Causation-ID"])
+async def test_a_header_that_is_sent_twice_is_refused(orders: WriteSide, header: str) -> None:
+    value = "*" if header == "If-Match" else "same"
+    problem = await orders.refused("POST", "/orders", json=PLACE, headers=[(header, value), (header, value)], status=400)
+    assert f"header {header}: expected it once, found it 2 times. Send one" in problem["detail"]
+    assert not orders.backbone.event_store("orders").follow(0)
+
+
 # ── If-Match ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -162,6 +193,15 @@ async def test_a_condition_that_is_none_is_refused(orders: WriteSide, tag: str) 
 
 async def test_an_order_that_is_not_there_is_404_whatever_version_is_expected(orders: WriteSide) -> None:
     await orders.refused("POST", f"/orders/{new_id()}/lines", json=POT, headers={"if-match": '"1"'}, status=404)
+
+
+@pytest.mark.parametrize("tag", ['"1"', 'W/"0"', '"2", "3"'])
+async def test_a_new_order_is_at_no_version_that_anybody_has_seen(orders: WriteSide, tag: str) -> None:
+    found = await orders.refused("POST", "/orders", json=PLACE, headers={"if-match": tag, "idempotency-key": "new"}, status=412)
+    assert code_of(found) == "wrong-expected-version"
+    assert "found nothing yet. Leave If-Match out to begin." in found["detail"]
+    assert not orders.backbone.event_store("orders").follow(0)
+    assert (await orders.client.post("/orders", json=PLACE, headers={"idempotency-key": "new"})).status_code == 201
 
 
 async def test_a_repeat_is_given_its_answer_although_the_version_has_moved_on(orders: WriteSide) -> None:

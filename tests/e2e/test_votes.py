@@ -12,6 +12,7 @@ from events.votes import VoteCast, vote_stream
 from services.votes.bootstrap import create_app
 from sidestream.adapters.memory_log import MemoryLog
 from tests.e2e.garbage import GARBAGE
+from tests.e2e.ordering import code_of
 from tests.e2e.write_side import Backstage, WriteSide, writing
 from tests.faulty_publisher import FaultyPublisher
 
@@ -112,7 +113,7 @@ async def test_nothing_may_be_missing(votes: WriteSide, missing: str) -> None:
 
 
 async def test_another_content_type_another_method_and_another_path_are_refused(votes: WriteSide) -> None:
-    await votes.refused("POST", "/votes", content="poll=pets", headers={"content-type": "application/x-www-form-urlencoded"}, status=400)
+    await votes.refused("POST", "/votes", content="poll=pets", headers={"content-type": "application/x-www-form-urlencoded"}, status=415)
     await votes.refused("GET", "/votes", status=405)
     await votes.refused("GET", "/nothing", status=404)
     assert votes.log("votes") == []
@@ -127,6 +128,8 @@ async def test_without_a_broker_the_answer_is_to_come_again(tmp_path: Path) -> N
         again = await votes.client.post("/votes", json=VOTE)
 
     assert answer.status_code == 503
+    assert code_of(answer.json()) == "publish-failed"
+    assert "Send the same vote again: of all votes of one voter in one poll one counts" in answer.json()["detail"]
     assert int(answer.headers["retry-after"]) >= 1
     assert answer.headers["content-type"] == "application/problem+json"
     assert again.status_code == 202
@@ -136,6 +139,6 @@ async def test_the_door_is_described(votes: WriteSide) -> None:
     document = (await votes.client.get("/openapi.json")).json()
 
     responses = document["paths"]["/votes"]["post"]["responses"]
-    assert {"202", "400", "413", "503"} <= set(responses)
+    assert {"202", "400", "413", "415", "503"} <= set(responses)
     assert "Sidestream-Consistency" in responses["202"]["headers"]
     assert (await votes.client.get("/readyz")).status_code == 200

@@ -65,10 +65,12 @@ class WriteSide:
 
 
 @asynccontextmanager
-async def writing(create_app: CreateApp, data: Path, backbone: MemoryBackbone | None = None) -> AsyncIterator[WriteSide]:
+async def writing(
+    create_app: CreateApp, data: Path, backbone: MemoryBackbone | None = None, *, sweep_seconds: float = 60.0
+) -> AsyncIterator[WriteSide]:
     """Run the app."""
     backbone = backbone or MemoryBackbone()
-    app = create_app(Settings(data=data, sweep_seconds=60.0), backbone)
+    app = create_app(Settings(data=data, sweep_seconds=sweep_seconds), backbone)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         yield WriteSide(client, backbone)

@@ -104,7 +104,36 @@ async def test_a_sidecar_that_hangs_counts_as_away(system: System, file: Path) -
         found = await findings(file, code=1)
     finally:
         system["votes"].sidecar.resume()
-    assert "timed out" in found["SD503"]["found"]
+    assert (found["SD510"]["place"], "timed out" in found["SD510"]["found"]) == ("sidecar of votes", True)
+
+
+async def test_a_dead_app_and_a_frozen_one_are_told_apart_with_the_lines_that_start_them(system: System, file: Path) -> None:
+    await system["tally"].app.kill()
+    system["votes"].app.pause()
+    try:
+        found = await findings(file, code=1)
+    finally:
+        system["votes"].app.resume()
+    assert {code: each["place"] for code, each in found.items()} == {"SD508": "app tally", "SD510": "app votes"}
+    assert found["SD508"]["remedy"] == system["tally"].app.program.line()
+    assert system["votes"].app.program.line() in found["SD510"]["remedy"]
+
+
+async def test_a_dead_broker_is_an_error_with_the_line_that_starts_it(system: System, file: Path) -> None:
+    await system.broker.kill()
+    assert (await findings(file, code=1))["SD609"]["remedy"] == system.broker.program.line()
+
+
+async def test_a_live_generation_that_cannot_be_read_is_found_and_nothing_is_made_in_its_place(system: System, file: Path) -> None:
+    await system["tally"].app.kill()
+    rows = next((file.parent / "system").rglob("tally/g1.sqlite"))
+    for suffix in ("-wal", "-shm"):
+        rows.with_name(rows.name + suffix).unlink(missing_ok=True)
+    rows.write_bytes(b"garbage " * 2000)
+    assert (await findings(file, code=1))["SD703"]["remedy"].startswith("sidestream projections rebuild tally")
+    rows.unlink()
+    assert "g1" in (await findings(file, code=1))["SD703"]["found"]
+    assert not rows.exists()
 
 
 async def test_a_generation_older_than_its_code_is_found(system: System, file: Path) -> None:

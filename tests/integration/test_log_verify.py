@@ -162,6 +162,7 @@ async def test_a_projection_that_keeps_no_store_is_none_that_can_be_named(tmp_pa
 async def test_a_system_without_a_store_is_told_so(tmp_path: Path) -> None:
     ended = await sidestream("log", "verify", "-f", str(VOTING), "--data", str(tmp_path))
     assert "No service of dapr.yaml keeps an event store" in ended.out
+    assert "votes: published directly, not compared" in ended.out
 
 
 async def test_a_store_that_has_published_nothing_is_told_so(assets: Cataloguing) -> None:

@@ -14,7 +14,7 @@ import pytest
 from sidestream.doctor.checks import CHECKS, look
 from sidestream.doctor.examination import examine
 from sidestream.doctor.finding import CODES, Finding, Severity
-from sidestream.doctor.patient import BrokerSeen, DatabaseSeen, Live, Patient, ReadModelSeen, RelaySeen, SidecarSeen, TopicSeen
+from sidestream.doctor.patient import AppHeard, BrokerSeen, DatabaseSeen, Live, Patient, ReadModelSeen, RelaySeen, SidecarSeen, TopicSeen
 from sidestream.launcher.daprd import Daprd, Refused
 from sidestream.launcher.settings import LauncherSettings
 
@@ -83,6 +83,11 @@ LIVE: Sequence[tuple[str, Severity, Live, str]] = [
     ("SD501", NOTE, sidecar(version="1.17.2"), "1.17.2"),
     ("SD501", NOTE, sidecar(version="1.19.0"), "1.19.0"),
     ("SD503", ERROR, sidecar(problem="Connection refused"), "Connection refused"),
+    ("SD503", ERROR, running(sidecars={"tally": TALLY, "votes": SidecarSeen("votes", problem="refused")}), "others of the system answer"),
+    ("SD508", ERROR, running(apps={"votes": AppHeard("votes", problem="Connection refused")}), "Connection refused"),
+    ("SD509", ERROR, running(apps={"tally": AppHeard("tally", unready="tally: the log is away")}), "the log is away"),
+    ("SD510", ERROR, running(apps={"votes": AppHeard("votes", problem="timed out", frozen=True)}), "app votes"),
+    ("SD510", ERROR, sidecar(problem="timed out", frozen=True), "sidecar of tally"),
     ("SD504", ERROR, sidecar(components=frozenset({"secrets"})), "secrets, and not `pubsub`"),
     ("SD505", WARNING, sidecar(topics=frozenset()), "not subscribed to votes"),
     ("SD506", WARNING, running(silent=frozenset({"tally"})), "rings no bell"),
@@ -98,11 +103,14 @@ LIVE: Sequence[tuple[str, Severity, Live, str]] = [
     ("SD205", ERROR, broker(STREAM, TopicSeen("votes", stream="all", undelivered={"votes.undelivered.tally": "all"})), "too"),
     ("SD607", WARNING, broker(REDIS, skew=-3.0), "3.0 s behind"),
     ("SD608", WARNING, broker(REDIS, TopicSeen("votes", gone_to="7-0")), "up to 7-0"),
-    ("SD901", NOTE, broker(REDIS, problem="Connection refused"), "Connection refused"),
+    ("SD609", ERROR, broker(REDIS, problem="Connection refused", away=True), "Connection refused"),
+    ("SD901", NOTE, broker(REDIS, problem="invalid password"), "invalid password"),
+    ("SD901", NOTE, Live(brokers=[BrokerSeen("broker", REDIS, problem="Connection refused", away=True)]), "Connection refused"),
     ("SD701", WARNING, running(read_models=[replace(MODEL, code=2)]), "built by version 1; the code is version 2"),
     ("SD702", WARNING, running(read_models=[replace(MODEL, built=None)]), "every query is refused"),
     ("SD702", NOTE, running(read_models=[replace(MODEL, built=None)], answering=frozenset(), sidecars={}), "never started"),
     ("SD703", ERROR, running(read_models=[replace(MODEL, problem="away")]), "away"),
+    ("SD703", ERROR, running(read_models=[replace(MODEL, problem="g1: not a database", broken="g1")]), "not a database"),
     ("SD703", ERROR, running(databases=[DatabaseSeen("PostgreSQL db:5432/x", problem="it does not answer")]), "does not answer"),
     ("SD704", WARNING, running(databases=[DatabaseSeen("PostgreSQL db:5432/x", skew=2.5)]), "2.5 s ahead"),
     ("SD801", ERROR, Live(taken={("votes", "appPort"): 18101}), "port 18101 (appPort)"),
@@ -202,6 +210,45 @@ def test_apps_in_one_process_need_no_sidecars() -> None:
     assert finding.severity is ERROR
     (finding,) = look(replace(well(), live=replace(sidecar(problem="Connection refused"), runs=False)))
     assert (finding.code, finding.severity) == ("SD901", NOTE)
+
+
+def test_apps_in_one_process_keep_their_rows_in_it() -> None:
+    alone = running(runs=False, sidecars={}, read_models=[replace(MODEL, built=None)])
+    assert [each.code for each in look(replace(well(), live=alone), {"SD702"})] == []
+    assert [each.code for each in look(replace(well(), live=replace(alone, runs=True)), {"SD702"})] == ["SD702"]
+
+
+def test_a_broker_is_not_missed_by_apps_in_one_process() -> None:
+    away = [BrokerSeen("broker", REDIS, problem="Connection refused", away=True)]
+    found = look(replace(well(), live=running(runs=False, sidecars={}, brokers=away)))
+    assert {(each.code, each.severity) for each in found} == {("SD901", NOTE)}
+
+
+def test_where_nobody_answers_nothing_is_missing() -> None:
+    gone = {name: AppHeard(name, problem="Connection refused") for name in ("votes", "tally")}
+    silent = {name: SidecarSeen(name, problem="Connection refused") for name in ("votes", "tally")}
+    assert look(replace(well(), live=Live(apps=gone, sidecars=silent))) == []
+
+
+def test_what_is_frozen_in_a_system_that_speaks_is_its_own() -> None:
+    stuck = {"votes": AppHeard("votes", problem="timed out", frozen=True)}
+    live = running(runs=False, apps=stuck, taken={("votes", "appPort"): 18101})
+    assert [each.code for each in look(replace(well(), live=live))] == ["SD510"]
+    assert [each.code for each in look(replace(well(), live=Live(apps=stuck, taken=live.taken)))] == ["SD801"]
+
+
+@pytest.mark.parametrize(
+    ("name", "live"),
+    [
+        ("votes", running(apps={"votes": AppHeard("votes", problem="Connection refused")})),
+        ("votes", running(apps={"votes": AppHeard("votes", problem="timed out", frozen=True)})),
+        ("tally/daprd", sidecar(problem="Connection refused")),
+        ("broker", broker(REDIS, problem="Connection refused", away=True)),
+    ],
+)
+def test_the_remedy_is_the_line_that_starts_it(name: str, live: Live) -> None:
+    (finding,) = look(replace(well(), live=replace(live, starts={name: "cd /there && start it"})))
+    assert "cd /there && start it" in finding.remedy
 
 
 def test_open_doors_are_notes_while_only_this_machine_can_reach_them(tmp_path: Path) -> None:

@@ -83,6 +83,7 @@ class Unwritable:
     def __init__(self, generation: Generation) -> None:
         self.name = generation.name
         self.snapshot = generation.snapshot
+        self.check = generation.check
         self.close = generation.close
 
     def unit(self) -> AbstractContextManager[Unit]:

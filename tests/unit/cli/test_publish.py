@@ -301,6 +301,7 @@ def test_the_verb_ends_with_0_when_all_is_in(tmp_path: Path, door: Door) -> None
     result = run(a_file(tmp_path, *(an_event(at) for at in range(1200))), "--url", door.url)
     assert result.exit_code == 0, result.output
     assert "1,200 lines read, 1,200 events stored or there already, 0 refused." in result.stdout
+    assert result.stderr == ""
     assert len(door.bridge.stored) == 1200
 
 

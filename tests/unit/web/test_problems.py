@@ -42,6 +42,14 @@ def an_app(**options: Any) -> FastAPI:
             raise ProblemError(404, "Expected a poll, found none.", code="unknown-poll", polls=["a"])
         return Vote(poll=poll)
 
+    @router.get("/bare")
+    async def bare() -> int:
+        return 1
+
+    @router.get("/hidden", include_in_schema=False)
+    async def hidden(request: Request) -> str:
+        return request.query_params["probe"]
+
     app.include_router(router)
     return app
 
@@ -50,6 +58,9 @@ def an_app(**options: Any) -> FastAPI:
 def client() -> Iterator[TestClient]:
     with TestClient(an_app(body_limit=LIMIT)) as client:
         yield client
+
+
+OTHER_TYPES = ("application/x-www-form-urlencoded", "text/plain", "application/jsonx", "json")
 
 
 def post(client: TestClient, body: bytes, content_type: str = "application/json") -> Any:
@@ -92,13 +103,57 @@ def test_json_that_is_not_what_the_route_takes_is_malformed_and_each_field_is_na
     assert field in found["detail"]
 
 
-def test_a_body_of_another_content_type_is_malformed(client: TestClient) -> None:
-    assert_problem(post(client, b'{"poll": "a"}', "text/plain"), 400, "invalid-request")
+@pytest.mark.parametrize(("said", "found"), [({}, "no such header"), *(({"content-type": each}, each) for each in OTHER_TYPES)])
+def test_a_body_that_does_not_say_it_is_json_is_refused_and_told_what_to_say(client: TestClient, said: dict[str, str], found: str) -> None:
+    problem = assert_problem(client.post("/votes", content=b'{"poll": "a"}', headers=said), 415, "unsupported-media-type")
+    assert problem["detail"].startswith("Content-Type: expected application/json, found ")
+    assert found in problem["detail"]
+    assert "Send the body as JSON" in problem["detail"]
+
+
+def test_no_body_at_all_is_malformed_whatever_type_it_has(client: TestClient) -> None:
+    found = assert_problem(post(client, b"", "text/plain"), 400, "invalid-request")
+    assert "body: expected a value, found nothing. Add it." in found["detail"]
+
+
+def test_a_fault_says_where_what_was_expected_what_was_found_and_what_to_do(client: TestClient) -> None:
+    def said(body: bytes) -> str:
+        return str(assert_problem(post(client, body), 400, "invalid-request")["detail"])
+
+    assert said(b'{"poll": 1}') == "Expected another request: body.poll: expected a valid string, found 1. Correct it."
+    assert said(b"[]") == "Expected another request: body: expected an object, found a list of 0. Correct it."
+    assert said(b"{}") == "Expected another request: body.poll: expected a value, found nothing. Add it."
+    assert "parameter limit: expected a valid integer" in client.get("/votes/a?limit=many").json()["detail"]
+
+
+def test_what_was_found_is_quoted_back_in_ascii_and_not_at_any_length(client: TestClient) -> None:
+    detail = client.get("/votes/a", params={"limit": "ä" * 5000}).json()["detail"]
+    assert "found '\\xe4" in detail
+    assert "… (5,000 characters). Correct it." in detail
+    assert len(detail) < 300
 
 
 def test_a_parameter_of_the_wrong_type_is_malformed(client: TestClient) -> None:
     found = assert_problem(client.get("/votes/a?limit=many"), 400, "invalid-request")
     assert found["errors"][0]["field"] == "query.limit"
+
+
+@pytest.mark.parametrize("query", ["poll=nobody", "limit=1&Limit=1", "poll=", "=1", "%F0%9F%90%88=1"])
+def test_a_parameter_that_a_query_door_does_not_know_is_refused_with_those_that_it_knows(client: TestClient, query: str) -> None:
+    found = assert_problem(client.get(f"/votes/a?{query}"), 400, "invalid-request")
+    assert "expected limit, found another one. Leave it out, or correct it." in found["detail"]
+    assert len(found["errors"]) == 1
+    assert client.get("/votes/a?limit=1").status_code == 200
+
+
+def test_a_door_without_parameters_says_so(client: TestClient) -> None:
+    assert "'poll': expected no parameter here" in assert_problem(client.get("/bare?poll=a"), 400, "invalid-request")["detail"]
+    assert "400" in client.get("/openapi.json").json()["paths"]["/bare"]["get"]["responses"]
+
+
+def test_what_no_document_declares_takes_any_parameter(client: TestClient) -> None:
+    assert client.get("/healthz?probe=1").status_code == 200
+    assert client.get("/hidden?probe=1").json() == "1"
 
 
 def test_a_body_up_to_the_limit_is_taken_and_one_byte_more_is_not(client: TestClient) -> None:
@@ -186,7 +241,7 @@ def test_a_text_that_is_no_unicode_can_be_quoted_back() -> None:
 
 def test_the_document_declares_the_problems_and_no_422(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
-    assert set(paths["/votes"]["post"]["responses"]) == {"200", "400", "409", "413", "500", "503"}
+    assert set(paths["/votes"]["post"]["responses"]) == {"200", "400", "409", "413", "415", "500", "503"}
     assert set(paths["/votes/{poll}"]["get"]["responses"]) == {"200", "400", "500", "503"}
     schema = paths["/votes"]["post"]["responses"]["400"]["content"]["application/problem+json"]["schema"]
     assert schema == {"$ref": "#/components/schemas/Problem"}
