@@ -16,13 +16,12 @@ import msgspec
 from sidestream.applying.intervals import Intervals
 from sidestream.errors import ConfigurationError, LogsDiffer, LogUnavailable, UnreadableEvent
 from sidestream.event import Envelope, decode_event
+from sidestream.logs.portions import portions
 from sidestream.ports import EventLog, LogEntry
 
 _FIRST_ENTRIES: Final = 500
 _MOST_ENTRIES: Final = 5000
 _READ_BYTES: Final = 8 * 1024 * 1024
-_APPEND_ENTRIES: Final = 500
-_APPEND_BYTES: Final = 4 * 1024 * 1024
 _READ_BACK_SECONDS: Final = 10.0
 """A follower that answers reads may lag behind what was confirmed."""
 
@@ -137,7 +136,7 @@ class _Topic:
 
     def copy(self) -> Iterator[int]:
         """Copy what is new, a part at a time; yield how many entries were copied and read back."""
-        for wires in _parts(self.source.more()):
+        for wires in portions(self.source.more()):
             self._writer.append(self._topic, wires)
             self._copied += len(wires)
             yield len(wires)
@@ -233,17 +232,3 @@ def _hashed(content: bytes) -> bytes:
 def _all_of(side: _Side) -> None:
     for _ in side.more():
         pass
-
-
-def _parts(wires: Iterator[bytes]) -> Iterator[list[bytes]]:
-    """Cut into parts that are held in memory at once."""
-    part: list[bytes] = []
-    weight = 0
-    for wire in wires:
-        part.append(wire)
-        weight += len(wire)
-        if len(part) == _APPEND_ENTRIES or weight >= _APPEND_BYTES:
-            yield part
-            part, weight = [], 0
-    if part:
-        yield part
