@@ -6,14 +6,14 @@ order. It is on the disk when `append` returns (WAL, `synchronous=FULL`): the si
 
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from sidestream.adapters.inbox_reading import InboxReading, milliseconds
 from sidestream.adapters.numbered_positions import number_of
+from sidestream.adapters.sqlite_writing import switch_to_wal, transaction
 from sidestream.errors import ConfigurationError, LogUnavailable, SidestreamError, StoreAway
 from sidestream.identifiers import new_id
 from sidestream.logs.inbox import Arrival, fresh
@@ -68,7 +68,7 @@ class SqliteInbox(InboxReading):
 
     def append(self, topic: str, arrivals: Sequence[Arrival]) -> int:
         """See `sidestream.logs.inbox.Inbox`."""
-        with self._write_lock, self._translated(StoreAway), _transaction(self._writer):
+        with self._write_lock, self._translated(StoreAway), transaction(self._writer):
             number, last = self._counter(topic)
             new = fresh(arrivals, self._known(number, arrivals))
             now = self._clock_ms()
@@ -94,7 +94,7 @@ class SqliteInbox(InboxReading):
 
     def trim(self, topic: str, upto: str) -> None:
         """See `sidestream.logs.inbox.Inbox`."""
-        with self._write_lock, self._translated(StoreAway), _transaction(self._writer):
+        with self._write_lock, self._translated(StoreAway), transaction(self._writer):
             number, last = self._counter(topic)
             cut = min(number_of(upto), last)
             self._writer.execute("DELETE FROM entries WHERE topic = ? AND position <= ?", (number, cut))
@@ -131,18 +131,6 @@ class SqliteInbox(InboxReading):
 # ── the file ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        with suppress(sqlite3.Error):  # a full disk has rolled back already
-            connection.execute("ROLLBACK")
-        raise
-
-
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA synchronous = FULL")
@@ -151,11 +139,11 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _open_schema(connection: sqlite3.Connection, path: Path) -> str:
     """Make the tables in a new file, refuse a file that is not ours, and return the inbox's identity."""
-    with _transaction(connection):
+    with transaction(connection):
         if _is_empty(connection):
             _create(connection)
     _check_header(connection, path)
-    _switch_to_wal(connection)
+    switch_to_wal(connection, _BUSY_SECONDS)
     return str(connection.execute("SELECT identity FROM inbox").fetchone()[0])
 
 
@@ -183,16 +171,3 @@ def _check_header(connection: sqlite3.Connection, path: Path) -> None:
             f"{path}: expected an inbox log of schema version {SCHEMA_VERSION}, found {version}. "
             "Start the version of Sidestream that wrote it, or restore a backup of before the upgrade."
         )
-
-
-def _switch_to_wal(connection: sqlite3.Connection) -> None:
-    """Let readers and the writer stand beside each other. SQLite does not wait by itself while another process switches."""
-    deadline = time.monotonic() + _BUSY_SECONDS
-    while True:
-        try:
-            with closing(connection.execute("PRAGMA journal_mode = WAL")):
-                return
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
+from sidestream.adapters.sqlite_writing import switch_to_wal, transaction
 from sidestream.errors import ConfigurationError, StoreAway
 from sidestream.identifiers import new_id
 
@@ -125,19 +126,6 @@ class StoreFile:
             raise StoreAway(f"event store {self._path}: {error}. Nothing was stored; make it reachable and try again.") from error
 
 
-@contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Write all of it or nothing; wait for other processes that write."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        with suppress(sqlite3.Error):  # a full disk has rolled back already
-            connection.execute("ROLLBACK")
-        raise
-
-
 def producer_row(connection: sqlite3.Connection, known: str) -> int:
     """Return the row of who counts, if that is whom the caller knows.
 
@@ -178,7 +166,7 @@ def _open_schema(connection: sqlite3.Connection, path: Path, lock_seconds: float
                 _create(connection)
     _check_header(connection, path)
     _migrate(connection)
-    _switch_to_wal(connection, lock_seconds)
+    switch_to_wal(connection, lock_seconds)
     return str(connection.execute("SELECT producer FROM producers ORDER BY id DESC LIMIT 1").fetchone()[0])
 
 
@@ -224,17 +212,3 @@ def _check_header(connection: sqlite3.Connection, path: Path) -> None:
             f"{path}: expected an event store of schema version {SCHEMA_VERSION} or older, found {version}. "
             "Start the version of Sidestream that wrote it, or restore a backup of before the upgrade."
         )
-
-
-def _switch_to_wal(connection: sqlite3.Connection, lock_seconds: float) -> None:
-    """Let readers and the writer stand beside each other. SQLite does not wait by itself while another process switches."""
-    deadline = time.monotonic() + lock_seconds
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
-            return
