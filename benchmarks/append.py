@@ -1,12 +1,14 @@
 """How fast events are appended: Sidestream's event stores beside the library `eventsourcing`, on SQLite and on PostgreSQL.
 
-    .venv/bin/python -m benchmarks.append [--quick] [--rounds N] [--folder FOLDER] [--json FILE]
+    .venv/bin/python -m benchmarks.append [--quick] [--rounds N] [--folder FOLDER] [--only command|ready] [--json FILE]
 
-Both take turns on the same disk and the same server, several rounds, each measurement in a process and a database of its own;
-medians are reported. Durability is the same: SQLite in WAL mode with `synchronous=FULL` (what both use by themselves, and
-checked here), PostgreSQL with `synchronous_commit` and `fsync` on. How long the disk takes for one small write is measured in
-every round, because an append of one event by one writer is little else. With `--folder /dev/shm` the files of SQLite are in
-memory, where no disk is waited for: what is left is work of the processor.
+Two things are measured. `command` is what a service does: one command that decides 1 or 100 events and stores them; the clock
+stands over all of it. `ready` is the store alone: the events were made before the clock began. Both libraries take turns on the
+same disk and the same server, several rounds, each measurement in a process and a database of its own; medians are reported.
+Durability is the same: SQLite in WAL mode with `synchronous=FULL` (what both use by themselves, and checked here), PostgreSQL
+with `synchronous_commit` and `fsync` on. How long the disk takes for one small write is measured in every round, because an
+append of one event by one writer is little else. With `--folder /dev/shm` the files of SQLite are in memory, where no disk is
+waited for: what is left is work of the processor.
 """
 
 import argparse
@@ -19,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +32,7 @@ from benchmarks.peers import peers_interpreter
 from tests.postgres import Postgres, running_postgres
 
 _TARGET: Final = 2.0
+_WHAT: Final = {"command": "One command, from the decision to the disk", "ready": "The append alone, its events made before"}
 _WORK: Final = {(1, 1): 2000, (8, 1): 4000, (64, 1): 6400, (1, 100): 200, (8, 100): 400, (64, 100): 640}
 """Writers and events an append, and how many appends that makes."""
 _DISK_WRITES: Final = 300
@@ -43,8 +47,11 @@ def main() -> int:
         "eventsourcing": [str(peers_interpreter()), str(Path(__file__).with_name("append_peer.py"))],
     }
     with tempfile.TemporaryDirectory(prefix="sidestream-bench-", dir=arguments.folder) as folder, running_postgres() as postgres:
-        found = [_round(contestants, Path(folder), postgres, share) for _ in range(rounds)]
-    report = {"environment": _environment(), "rounds": rounds, "disk_ms": [each.pop("disk_ms") for each in found], "rows": _rows(found)}
+        whats = [arguments.only] if arguments.only else list(_WHAT)
+        found = [_round(contestants, whats, Path(folder), postgres, share) for _ in range(rounds)]
+    disk_ms = [each.pop("disk_ms") for each in found]
+    rows = [row for what in whats for row in _rows(what, found)]
+    report = {"environment": _environment(), "rounds": rounds, "disk_ms": disk_ms, "rows": rows}
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=1))
     print(_text(report))
@@ -56,27 +63,27 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="an eighth of the appends, three rounds")
     parser.add_argument("--rounds", type=int, metavar="N", help="so many rounds")
     parser.add_argument("--folder", type=Path, metavar="FOLDER", help="where the files of SQLite are; the system's folder for such files")
+    parser.add_argument("--only", choices=list(_WHAT), help="one of the two; both")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
     return parser.parse_args()
 
 
-def _round(contestants: dict[str, list[str]], folder: Path, postgres: Postgres, share: int) -> dict[str, Any]:
+def _round(contestants: dict[str, list[str]], whats: list[str], folder: Path, postgres: Postgres, share: int) -> dict[str, Any]:
     found: dict[str, Any] = {"disk_ms": _disk_ms(folder)}
-    for (writers, events), appends in _WORK.items():
-        for database in ("sqlite", "postgres"):
-            for name, command in contestants.items():
-                numbers = map(str, (writers, events, max(appends // share, writers)))
-                found[f"{database} {writers} {events} {name}"] = _measured(command, database, folder, postgres, [*numbers])
+    for what, ((writers, events), appends), database in product(whats, _WORK.items(), ("sqlite", "postgres")):
+        for name, command in contestants.items():
+            work = [what, *map(str, (writers, events, max(appends // share, writers)))]
+            found[f"{what} {database} {writers} {events} {name}"] = _measured(command, database, folder, postgres, work)
     return found
 
 
-def _measured(command: list[str], database: str, folder: Path, postgres: Postgres, numbers: list[str]) -> dict[str, float]:
+def _measured(command: list[str], database: str, folder: Path, postgres: Postgres, work: list[str]) -> dict[str, float]:
     if database == "sqlite":
         with tempfile.TemporaryDirectory(dir=folder) as own:
-            return _rates(_run([*command, str(Path(own) / "store.sqlite"), *numbers]), 0.0)
+            return _rates(_run([*command, str(Path(own) / "store.sqlite"), *work]), 0.0)
     with postgres.database() as url, psycopg.connect(postgres.url) as connection:
         before = _server_cpu(connection)
-        found = _run([*command, url, *numbers])
+        found = _run([*command, url, *work])
         return _rates(found, _server_cpu(connection) - before)
 
 
@@ -110,14 +117,13 @@ def _disk_ms(folder: Path) -> float:
         return (time.perf_counter() - begin) / _DISK_WRITES * 1000
 
 
-def _rows(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _rows(what: str, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     rows = []
-    for writers, events in _WORK:
-        for database in ("sqlite", "postgres"):
-            name = f"{database} {writers} {events}"
-            ours, peers = ([each[f"{name} {who}"] for each in found] for who in ("sidestream", "eventsourcing"))
-            what = {"database": database, "writers": writers, "events": events, "sidestream": ours, "eventsourcing": peers}
-            rows.append(what | {"ratio": _ratio(ours, peers, "rate"), "ratio_per_cpu_second": _ratio(ours, peers, "per_cpu_second")})
+    for (writers, events), database in product(_WORK, ("sqlite", "postgres")):
+        name = f"{what} {database} {writers} {events}"
+        ours, peers = ([each[f"{name} {who}"] for each in found] for who in ("sidestream", "eventsourcing"))
+        row = {"what": what, "database": database, "writers": writers, "events": events, "sidestream": ours, "eventsourcing": peers}
+        rows.append(row | {"ratio": _ratio(ours, peers, "rate"), "ratio_per_cpu_second": _ratio(ours, peers, "per_cpu_second")})
     return rows
 
 
@@ -143,17 +149,25 @@ def _text(report: dict[str, Any]) -> str:
     environment = report["environment"]
     lines = [
         f"{report['rounds']} rounds, Python {environment['python']}, {environment['cpus']} processors, "
-        f"load {environment['load_at_the_end'][0]:.1f}; one small write to the disk: {statistics.median(report['disk_ms']):.2f} ms",
-        "",
+        f"load {environment['load_at_the_end'][0]:.1f}; one small write to the disk: {statistics.median(report['disk_ms']):.2f} ms"
+    ]
+    for what, title in _WHAT.items():
+        if rows := [row for row in report["rows"] if row["what"] == what]:
+            lines += ["", f"{title}:", "", *_table(rows)]
+    return "\n".join(lines)
+
+
+def _table(rows: list[dict[str, Any]]) -> list[str]:
+    lines = [
         "| database | writers | events an append | Sidestream, events/s | eventsourcing, events/s | ratio | at least 2 | ratio by CPU |",
         "|---|---:|---:|---:|---:|---:|---|---:|",
     ]
-    for row in report["rows"]:
+    for row in rows:
         ours, peers = (statistics.median(each["rate"] for each in row[who]) for who in ("sidestream", "eventsourcing"))
         met = "met" if row["ratio"] >= _TARGET else "**not met**"
         what, rates = f"{row['database']} | {row['writers']} | {row['events']}", f"{ours:,.0f} | {peers:,.0f}"
         lines.append(f"| {what} | {rates} | {row['ratio']:.2f} | {met} | {row['ratio_per_cpu_second']:.2f} |")
-    return "\n".join(lines)
+    return lines
 
 
 if __name__ == "__main__":

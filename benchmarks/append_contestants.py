@@ -1,9 +1,10 @@
 """How fast Sidestream's event stores append; one measurement in a process of its own.
 
-    python -m benchmarks.append_contestants DATABASE WRITERS EVENTS_AN_APPEND APPENDS
+    python -m benchmarks.append_contestants DATABASE ready|command WRITERS EVENTS_AN_APPEND APPENDS
 
-DATABASE is a path for SQLite or a postgresql:// address. Appends streams whose events were made before the clock began, each
-with the belief that there is no such stream; prints one JSON line. The same work as `append_peer.py`.
+DATABASE is a path for SQLite or a postgresql:// address. `ready` appends streams whose events were made before the clock began,
+each with the belief that there is no such stream; `command` carries out one command on each new account, so that the clock
+stands over the decision, its events and the append. Prints one JSON line. The same work as `append_peer.py`.
 """
 
 import json
@@ -12,21 +13,59 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import msgspec
+
+from sidestream.aggregate import Aggregate
 from sidestream.event import NewEvent
-from sidestream.identifiers import new_id
+from sidestream.identifiers import new_id, now
 from sidestream.ports import NO_STREAM, Append, ServiceStore
+from sidestream.registry import Category, EventType, Registry
+from sidestream.writing.repository import Repository
 
 _NOTE: Final = "x" * 60
 
 
+class Paid(msgspec.Struct, frozen=True):
+    """What an account is about."""
+
+    amount: int
+    note: str
+
+
+class Account(msgspec.Struct, frozen=True):
+    """What its events amount to."""
+
+    note: str = ""
+
+
+class Pay(msgspec.Struct, frozen=True):
+    """One command, as many events as amounts."""
+
+    amounts: tuple[int, ...]
+
+
+def decide(command: Pay, account: Account) -> Sequence[Paid]:
+    """Return a payment for each amount."""
+    return [Paid(amount, _NOTE) for amount in command.amounts]
+
+
+def evolve(account: Account, event: Paid) -> Account:
+    """Return the account after one more payment."""
+    return Account(event.note)
+
+
+_CATEGORY: Final = Category("account", "accounts", "/services/bank", (EventType("account.paid", Paid),))
+
+
 def main() -> None:
-    database, (writers, events, appends) = sys.argv[1], map(int, sys.argv[2:])
+    database, what, (writers, events, appends) = sys.argv[1], sys.argv[2], map(int, sys.argv[3:])
     store = _store(database)
     store.append([_append(1)])
-    shares = [[_append(events) for _ in range(appends // writers)] for _ in range(writers)]
-    seconds, cpu_seconds = _timed(lambda share: [store.append([append]) for append in share], shares)
+    new, carry_out = {"ready": _appending, "command": _commanding}[what](store)
+    shares = [[new(events) for _ in range(appends // writers)] for _ in range(writers)]
+    seconds, cpu_seconds = _timed(lambda share: [carry_out(each) for each in share], shares)
     expected, found = 1 + events * sum(map(len, shares)), store.count_topic("accounts")
     store.close()
     if found != expected:
@@ -42,6 +81,16 @@ def _store(database: str) -> ServiceStore:
     from sidestream.adapters.sqlite_events import SqliteEventStore
 
     return SqliteEventStore(Path(database))
+
+
+def _appending(store: ServiceStore) -> tuple[Callable[[int], Any], Callable[[Any], object]]:
+    return _append, lambda append: store.append([append])
+
+
+def _commanding(store: ServiceStore) -> tuple[Callable[[int], Any], Callable[[Any], object]]:
+    aggregate = Aggregate("account", Account(), decide, evolve)
+    accounts = Repository(aggregate, store, Registry([_CATEGORY]), ring=lambda: None, new_id=new_id, now=now)
+    return lambda events: Pay(tuple(range(events))), lambda command: accounts.execute(new_id(), command)
 
 
 def _append(events: int) -> Append:

@@ -2,10 +2,10 @@
 # The peer is not installed where this project is checked.
 """How fast the peer `eventsourcing` saves; run by the interpreter of the peers (`benchmarks.peers`), knows nothing of Sidestream.
 
-    python append_peer.py DATABASE WRITERS EVENTS_A_SAVE SAVES
+    python append_peer.py DATABASE ready|command WRITERS EVENTS_A_SAVE SAVES
 
-DATABASE is a path for SQLite or a postgresql:// address. Saves aggregates that were made before the clock began, through
-`Application.save`, each with so many events; prints one JSON line.
+DATABASE is a path for SQLite or a postgresql:// address. `ready` saves aggregates that were made before the clock began, through
+`Application.save`, each with so many events; `command` makes them and saves them under the clock. Prints one JSON line.
 """
 
 import json
@@ -30,11 +30,12 @@ class Account(Aggregate):
 
 
 def main() -> None:
-    database, writers, events, saves = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+    database, what, (writers, events, saves) = sys.argv[1], sys.argv[2], map(int, sys.argv[3:])
     application = Application(env=_environment(database))
     application.save(_account(1))
-    shares = [[_account(events) for _ in range(saves // writers)] for _ in range(writers)]
-    seconds, cpu_seconds = _timed(lambda share: [application.save(account) for account in share], shares)
+    shares = [[_account(events) if what == "ready" else events for _ in range(saves // writers)] for _ in range(writers)]
+    carry_out = application.save if what == "ready" else lambda events: application.save(_account(events))
+    seconds, cpu_seconds = _timed(lambda share: [carry_out(each) for each in share], shares)
     expected, found = 1 + events * sum(map(len, shares)), application.recorder.max_notification_id()
     if found != expected:
         raise SystemExit(f"expected {expected} events, found {found}")

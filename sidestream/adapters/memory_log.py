@@ -51,9 +51,16 @@ class MemoryLog:
             self._entries[topic].clear()
             self._trimmed[topic] = 0
 
-    def rewrite(self, topic: str, wires: Iterable[bytes], keep: Callable[[bytes], bool] = lambda wire: False) -> None:
+    def rewrite(
+        self,
+        topic: str,
+        wires: Iterable[bytes],
+        keep: Callable[[bytes], bool] = lambda wire: False,
+        may_write: Callable[[], None] = lambda: None,
+    ) -> None:
         """See `sidestream.logs.rewriting.LogRewriter`. Positions begin at 1 again."""
         anew = list(wires)
+        may_write()
         with self._lock:
             anew += [entry.data for entry in self._entries[topic] if keep(entry.data)]
             self._entries[topic].clear()

@@ -5,12 +5,13 @@ that each of them sees what the last holder of the lock has committed; the secon
 let go by the commit itself: so positions and counts stand in commit order, whoever writes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 import psycopg
 
+from sidestream.adapters.postgres_columns import Column, bigints, booleans, byteas, integers, teach, texts
 from sidestream.adapters.postgres_database import Database, escaped, failure, unescaped
 from sidestream.adapters.postgres_places import Found, Places, Wanted
 from sidestream.ports import Answer, StoredEvent
@@ -22,6 +23,17 @@ INSERTED: Final = "position, topic, producer, sequence, source, event_id, stream
 ARRAYED: Final = "topic, sequence, source, event_id, stream, version, ordered, digest, wire"
 """What differs from event to event, and travels as one array a column."""
 ARRAYS: Final = "%b::int[], %b::bigint[], %b::int[], %b::text[], %b::text[], %b::bigint[], %b::boolean[], %b::bytea[], %b::bytea[]"
+_MADE: Final[Sequence[Callable[[Sequence[Any]], Column]]] = (
+    integers,
+    bigints,
+    integers,
+    texts,
+    texts,
+    bigints,
+    booleans,
+    byteas,
+    byteas,
+)
 NOW_MS: Final = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 LOCK: Final = f"SELECT position, producer, name, {NOW_MS} FROM store FOR UPDATE".encode()  # noqa: S608 - all our own text
 BY_INDEX: Final = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
@@ -100,6 +112,7 @@ class Session:
     def __init__(self, database: Database) -> None:
         try:
             self.connection = database.connect(_SETTINGS)
+            teach(self.connection)
             self.connection.execute(_ON_THE_DISK)
         except psycopg.Error as error:
             raise failure(error, database.schema) from error
@@ -177,7 +190,7 @@ def keep(session: Session, places: Places, channel: str) -> None:
         _copy(session, places)
     with connection.pipeline():
         if 0 < len(fresh) < _COPY_EVENTS:
-            connection.execute(_INSERT, (places.position - len(fresh), places.number, places.now_ms, *rows_of(session, places)))
+            connection.execute(_INSERT, (places.position - len(fresh), places.number, places.now_ms, *columns_of(session, places)))
         if fresh:
             counts = {session.topics[topic]: places.counts[topic] for topic in {event.topic for event in fresh}}
             connection.execute(_COUNT, (places.number, list(counts), list(counts.values())))
@@ -196,9 +209,10 @@ def _values(session: Session, found: Found) -> tuple[Any, ...]:
     return topic, event.sequence, source, escaped(event.event_id), stream, event.version, event.ordered, digest, event.wire
 
 
-def rows_of(session: Session, places: Places) -> list[list[Any]]:
-    """Return what is fresh, column by column."""
-    return list(map(list, zip(*(_values(session, found) for found in places.fresh), strict=True)))
+def columns_of(session: Session, places: Places) -> list[Column]:
+    """Return what is fresh, column by column, as ARRAYED names them."""
+    columns = zip(*(_values(session, found) for found in places.fresh), strict=True)
+    return [made(column) for made, column in zip(_MADE, columns, strict=True)]
 
 
 def _copy(session: Session, places: Places) -> None:

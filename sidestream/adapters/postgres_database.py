@@ -83,7 +83,9 @@ class Database:
 
     def _connect(self, settings: str) -> Connection:
         options = f"{self._path} {settings}"
-        return psycopg.connect(self._conninfo, autocommit=True, options=options, connect_timeout=int(CONNECT_SECONDS))
+        return psycopg.connect(
+            self._conninfo, autocommit=True, options=options, connect_timeout=int(CONNECT_SECONDS), client_encoding="UTF8"
+        )
 
     def run(self, work: Callable[[Connection], Result]) -> Result:
         """Do work on a connection of the pool. On one that the server ended meanwhile it is done again on another one."""

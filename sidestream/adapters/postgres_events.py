@@ -176,8 +176,6 @@ def _bounded(number: int) -> int:
 
 
 def _check_topics(appends: Sequence[Append]) -> None:
-    for event in (event for append in appends for event in append.events):
-        if len(event.topic.encode()) > MAX_ATTRIBUTE_BYTES:
-            raise InvalidEvent(
-                f"topic {event.topic[:40]!a}…: expected at most {MAX_ATTRIBUTE_BYTES} bytes, found {len(event.topic.encode())}"
-            )
+    for topic in {event.topic for append in appends for event in append.events}:
+        if (size := len(topic.encode())) > MAX_ATTRIBUTE_BYTES:
+            raise InvalidEvent(f"topic {topic[:40]!a}…: expected at most {MAX_ATTRIBUTE_BYTES} bytes, found {size}")

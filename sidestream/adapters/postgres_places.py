@@ -79,13 +79,13 @@ class _Call:
         self._places = places
 
     def append(self, append: Append) -> list[StoredEvent]:
-        known = [self._find(event) for event in append.events]
+        known = [self._find(event) for event in append.events] if self.fresh or self._places.known else [None]
         if append.stream is not None and None in known:
             check_version(append.stream, append.expected, self._version(append.stream))
         return [self._find(event) or self._add(event, append.stream) for event in append.events]
 
     def _find(self, event: NewEvent) -> StoredEvent | None:
-        identity = identity_of(event)
+        identity = event.source, event.id
         found = self.fresh.get(identity) or self._places.known.get(identity)
         if found is None:
             return None
@@ -101,16 +101,16 @@ class _Call:
         version = None if stream is None else self._version(stream) + 1
         sequence = (self.counts.get(event.topic) or places.counts.get(event.topic, 0)) + 1
         stored = StoredEvent(
-            position=places.position + len(self.fresh) + 1,
-            topic=event.topic,
-            sequence=sequence,
-            source=event.source,
-            event_id=event.id,
-            stream=stream,
-            version=version,
-            wire=encode_event(event, Counted(places.producer, sequence, version)),
-            ordered=event.ordered,
-            recorded_ms=places.now_ms,
+            places.position + len(self.fresh) + 1,
+            event.topic,
+            sequence,
+            event.source,
+            event.id,
+            stream,
+            version,
+            encode_event(event, Counted(places.producer, sequence, version)),
+            event.ordered,
+            places.now_ms,
         )
         self.counts[event.topic] = sequence
         if stream is not None and version is not None:

@@ -12,11 +12,13 @@ from typing import Any, Final
 import msgspec
 import psycopg
 
-from sidestream.adapters.postgres_append_transaction import ARRAYED, ARRAYS, INSERTED, NOW_MS, Session, rows_of
+from sidestream.adapters.postgres_append_transaction import ARRAYED, ARRAYS, INSERTED, NOW_MS, Session, columns_of
+from sidestream.adapters.postgres_columns import bigints, integers, texts
 from sidestream.adapters.postgres_database import escaped
 from sidestream.adapters.postgres_places import Places
 from sidestream.adapters.shared_turns import FULL, Call
 from sidestream.errors import AppendRefused
+from sidestream.event import MAX_NUMBER
 from sidestream.ports import Append, Expected, StoredEvent
 
 _APPEND: Final = (
@@ -25,8 +27,9 @@ _APPEND: Final = (
     "WHERE k.version <> (SELECT coalesce(max(e.version), 0) FROM events e WHERE e.stream = k.stream)) "
     f"RETURNING position, producer, {NOW_MS} AS now_ms), "
     f"kept AS (INSERT INTO events ({INSERTED}) "
-    "SELECT k.position, k.topic, a.producer, k.sequence, k.source, k.event_id, k.stream, k.version, k.ordered, a.now_ms, k.digest, k.wire "
-    f"FROM alone a, unnest(%b::bigint[], {ARRAYS}) AS k(position, {ARRAYED})), "
+    "SELECT %b::bigint + k.n, k.topic, a.producer, k.sequence, k.source, k.event_id, k.stream, k.version, k.ordered, a.now_ms, k.digest, "
+    "k.wire "
+    f"FROM alone a, unnest({ARRAYS}) WITH ORDINALITY AS k({ARRAYED}, n)), "
     "counted AS (UPDATE counters c SET count = k.count FROM alone a, unnest(%b::int[], %b::bigint[]) AS k(topic, count) "
     "WHERE c.topic = k.topic AND c.producer = a.producer) "
     "SELECT a.now_ms, pg_notify(%b, a.position::text) FROM alone a"
@@ -66,7 +69,10 @@ def _believes(append: Append, versions: dict[str, int]) -> bool:
     if append.stream is not None and append.stream not in versions:
         if append.expected is Expected.ANY:
             return False
-        versions[append.stream] = 0 if append.expected is Expected.NO_STREAM else append.expected
+        expected = 0 if append.expected is Expected.NO_STREAM else append.expected
+        if not 0 <= expected <= MAX_NUMBER:
+            return False
+        versions[append.stream] = expected
     return True
 
 
@@ -75,9 +81,10 @@ def _stored_at(session: Session, places: Places, versions: Mapping[str, int], ch
     assert session.seen is not None
     topics = {session.topics[event.topic] for event, _ in places.fresh}
     counts = {session.topics[topic]: count for topic, count in places.counts.items() if session.topics[topic] in topics}
-    condition = (places.position, session.seen.position, session.seen.number, list(map(escaped, versions)), list(versions.values()))
-    positions = [event.position for event, _ in places.fresh]
-    values: Sequence[Any] = (*condition, positions, *rows_of(session, places), list(counts), list(counts.values()), channel)
+    seen, expected = session.seen, (texts(list(map(escaped, versions))), bigints(list(versions.values())))
+    condition = (places.position, seen.position, seen.number, *expected)
+    counted = (integers(list(counts)), bigints(list(counts.values())))
+    values: Sequence[Any] = (*condition, seen.position, *columns_of(session, places), *counted, channel)
     try:
         row = session.connection.execute(_APPEND, values, binary=True).fetchone()
     except psycopg.errors.UniqueViolation:

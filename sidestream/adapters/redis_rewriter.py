@@ -12,7 +12,7 @@ from typing import Any, Final
 import redis
 
 from sidestream.adapters.redis_log import RedisAddress, connection_options
-from sidestream.errors import LogUnavailable
+from sidestream.errors import LeaseLost, LogUnavailable
 
 _BULK: Final = 500
 _BEGINNING: Final = "0-0"
@@ -35,19 +35,24 @@ class RedisRewriter:
         self._server: Any = redis.Redis(connection_pool=redis.ConnectionPool(**connection_options(address)))
         self._take_place = self._server.register_script(_TAKE_PLACE)
 
-    def rewrite(self, topic: str, wires: Iterable[bytes], keep: Callable[[bytes], bool]) -> None:
+    def rewrite(
+        self, topic: str, wires: Iterable[bytes], keep: Callable[[bytes], bool], may_write: Callable[[], None] = lambda: None
+    ) -> None:
         """See `sidestream.logs.rewriting.LogRewriter`."""
         beside = f"{topic}:anew"
         with self._translated(topic):
             copied_to = self._end(topic)
+            may_write()
             self._server.delete(beside)
             try:
                 others = filter(keep, self._between(topic, _BEGINNING, copied_to))
-                self._add(beside, chain(wires, others), _after(copied_to))
-                while not self._take_place(keys=[topic, beside], args=[copied_to, _BULK]):
+                self._add(beside, chain(wires, others), may_write, _after(copied_to))
+                while not self._has_taken_place(topic, beside, copied_to, may_write):
                     end = self._end(topic)
-                    self._add(beside, self._between(topic, copied_to, end))
+                    self._add(beside, self._between(topic, copied_to, end), may_write)
                     copied_to = end
+            except LeaseLost:  # what stands beside may be somebody else's by now; whoever repairs next begins it anew
+                raise
             except BaseException:
                 self._server.delete(beside)
                 raise
@@ -66,9 +71,14 @@ class RedisRewriter:
             yield from (fields.get(b"data", b"") for _, fields in entries)
             after = entries[-1][0].decode()
 
-    def _add(self, key: str, wires: Iterable[bytes], first: str = "*") -> None:
+    def _has_taken_place(self, topic: str, beside: str, copied_to: str, may_write: Callable[[], None]) -> bool:
+        may_write()
+        return bool(self._take_place(keys=[topic, beside], args=[copied_to, _BULK]))
+
+    def _add(self, key: str, wires: Iterable[bytes], may_write: Callable[[], None], first: str = "*") -> None:
         rest = iter(wires)
         while bulk := list(islice(rest, _BULK)):
+            may_write()
             pipeline = self._server.pipeline(transaction=False)
             for wire in bulk:
                 pipeline.xadd(key, {"data": wire}, id=first)

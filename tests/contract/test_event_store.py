@@ -73,7 +73,7 @@ def test_a_belief_that_holds_is_accepted(store: ServiceStore, expected: Expected
     assert stored.version == length + 1
 
 
-@pytest.mark.parametrize(("expected", "length"), [(NO_STREAM, 1), (1, 0), (1, 2), (3, 2)])
+@pytest.mark.parametrize(("expected", "length"), [(NO_STREAM, 1), (1, 0), (1, 2), (3, 2), (2**63, 2), (-(2**70), 2)])
 def test_a_belief_that_does_not_hold_stores_nothing(store: ServiceStore, expected: ExpectedVersion, length: int) -> None:
     for _ in range(length):
         store.append([to("order-1", event("order-1"))])
