@@ -3,12 +3,13 @@
     .venv/bin/python -m benchmarks.append [--quick] [--rounds N] [--folder FOLDER] [--only command|ready] [--json FILE]
 
 Two things are measured. `command` is what a service does: one command that decides 1 or 100 events and stores them; the clock
-stands over all of it. `ready` is the store alone: the events were made before the clock began. Both libraries take turns on the
-same disk and the same server, several rounds, each measurement in a process and a database of its own; medians are reported.
-Durability is the same: SQLite in WAL mode with `synchronous=FULL` (what both use by themselves, and checked here), PostgreSQL
-with `synchronous_commit` and `fsync` on. How long the disk takes for one small write is measured in every round, because an
-append of one event by one writer is little else. With `--folder /dev/shm` the files of SQLite are in memory, where no disk is
-waited for: what is left is work of the processor.
+stands over all of it. `ready` is the store alone: the events were made before the clock began. Beside them stands what no store
+can beat, one writer that puts ready rows into one table (`append_bare.py`). All take turns on the same disk and the same server,
+several rounds, each measurement in a process and a database of its own; medians are reported. Durability is the same: SQLite in
+WAL mode with `synchronous=FULL` (what both use by themselves, and checked here), PostgreSQL with `synchronous_commit` and
+`fsync` on. How long the disk takes for one small write is measured in every round, because an append of one event by one writer
+is little else. With `--folder /dev/shm` the files of SQLite are in memory, where no disk is waited for: what is left is work of
+the processor.
 """
 
 import argparse
@@ -35,6 +36,8 @@ _TARGET: Final = 2.0
 _WHAT: Final = {"command": "One command, from the decision to the disk", "ready": "The append alone, its events made before"}
 _WORK: Final = {(1, 1): 2000, (8, 1): 4000, (64, 1): 6400, (1, 100): 200, (8, 100): 400, (64, 100): 640}
 """Writers and events an append, and how many appends that makes."""
+_ALONE: Final = (1, 100)
+"""Events an append of the bare writer."""
 _DISK_WRITES: Final = 300
 
 
@@ -45,13 +48,14 @@ def main() -> int:
     contestants = {
         "sidestream": [sys.executable, "-m", "benchmarks.append_contestants"],
         "eventsourcing": [str(peers_interpreter()), str(Path(__file__).with_name("append_peer.py"))],
+        "bare": [sys.executable, "-m", "benchmarks.append_bare"],
     }
     with tempfile.TemporaryDirectory(prefix="sidestream-bench-", dir=arguments.folder) as folder, running_postgres() as postgres:
         whats = [arguments.only] if arguments.only else list(_WHAT)
         found = [_round(contestants, whats, Path(folder), postgres, share) for _ in range(rounds)]
     disk_ms = [each.pop("disk_ms") for each in found]
     rows = [row for what in whats for row in _rows(what, found)]
-    report = {"environment": _environment(), "rounds": rounds, "disk_ms": disk_ms, "rows": rows}
+    report = {"environment": _environment(), "rounds": rounds, "disk_ms": disk_ms, "rows": rows, "bare": _bare(found)}
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=1))
     print(_text(report))
@@ -71,9 +75,12 @@ def _arguments() -> argparse.Namespace:
 def _round(contestants: dict[str, list[str]], whats: list[str], folder: Path, postgres: Postgres, share: int) -> dict[str, Any]:
     found: dict[str, Any] = {"disk_ms": _disk_ms(folder)}
     for what, ((writers, events), appends), database in product(whats, _WORK.items(), ("sqlite", "postgres")):
-        for name, command in contestants.items():
+        for name in ("sidestream", "eventsourcing"):
             work = [what, *map(str, (writers, events, max(appends // share, writers)))]
-            found[f"{what} {database} {writers} {events} {name}"] = _measured(command, database, folder, postgres, work)
+            found[f"{what} {database} {writers} {events} {name}"] = _measured(contestants[name], database, folder, postgres, work)
+    for events, database in product(_ALONE, ("sqlite", "postgres")):
+        work = [str(events), str(_WORK[1, events] // share)]
+        found[f"bare {database} {events}"] = _measured(contestants["bare"], database, folder, postgres, work)
     return found
 
 
@@ -127,6 +134,13 @@ def _rows(what: str, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+def _bare(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {"database": database, "events": events, "rate": statistics.median(each[f"bare {database} {events}"]["rate"] for each in found)}
+        for events, database in product(_ALONE, ("sqlite", "postgres"))
+    ]
+
+
 def _ratio(ours: list[dict[str, float]], peers: list[dict[str, float]], by: str) -> float:
     """Compare round by round, so that both had the same neighbours."""
     return statistics.median(own[by] / peer[by] for own, peer in zip(ours, peers, strict=True))
@@ -154,6 +168,8 @@ def _text(report: dict[str, Any]) -> str:
     for what, title in _WHAT.items():
         if rows := [row for row in report["rows"] if row["what"] == what]:
             lines += ["", f"{title}:", "", *_table(rows)]
+    lines += ["", "One writer of ready rows into one table without an index:", ""]
+    lines += [f"- {bare['database']}, {bare['events']} an append: {bare['rate']:,.0f} events/s" for bare in report["bare"]]
     return "\n".join(lines)
 
 

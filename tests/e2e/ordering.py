@@ -8,7 +8,7 @@ from tests.e2e.write_side import WriteSide
 
 TEA = {"article": "tea", "quantity": 3, "unit_minor": 450}
 POT = {"article": "pot", "quantity": 1, "unit_minor": 2500}
-PLACE = {"customer": "ada", "currency": "EUR", "lines": [TEA]}
+PLACE: Any = {"customer": "ada", "currency": "EUR", "lines": [TEA]}
 PAY = {"amount_minor": 1350, "currency": "EUR", "reference": "pay-1"}
 SHIP = {"carrier": "post", "tracking": "P-1"}
 CANCEL = {"reason": "changed her mind"}
