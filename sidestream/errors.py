@@ -161,6 +161,12 @@ class StandsStill(PublishFailed):
     code = "standstill"
 
 
+class LeaseLost(SidestreamError):
+    """The right to do something alone ran out while it was being done. Nothing more is written; what was, can be looked at."""
+
+    code = "lease-lost"
+
+
 class LogUnavailable(SidestreamError):
     """The log cannot be read now. Nothing happened; try again later."""
 
@@ -225,3 +231,9 @@ class UnreadableGeneration(ReadModelError):
     """The catalogue names a generation whose file or tables are gone or broken. Waiting does not help; a rebuild does."""
 
     code = "unreadable-generation"
+
+
+class OtherTables(ReadModelError):
+    """A generation and the code are of one version but of different tables: somebody changed a table and not the version."""
+
+    code = "other-tables"

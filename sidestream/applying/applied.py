@@ -129,6 +129,8 @@ PARKED_EVENTS: Final = Table(
     name="sidestream_parked_events",
 )
 
+BOOKKEEPING_PREFIX: Final = "sidestream_"
+"""No table of a projection is called so."""
 BOOKKEEPING: Final[tuple[Table[Any], ...]] = (
     HEADS,
     CHECKPOINTS,

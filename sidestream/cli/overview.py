@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from sidestream.applying.applied import BOOKKEEPING_PREFIX
 from sidestream.cli.output import as_size
 from sidestream.errors import ReadModelError
 from sidestream.ports import GenerationInfo
-from sidestream.rebuilding.comparing import BOOKKEEPING_PREFIX, read_as
+from sidestream.rebuilding.comparing import read_as
 from sidestream.rebuilding.switching import previous
 from sidestream.rebuilding.verifying import shapes_of
 

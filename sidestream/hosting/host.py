@@ -54,7 +54,7 @@ class ProjectionHost(HostStatus):
         still_seconds: float = 30.0,
         spans: Spans | None = None,
     ) -> None:
-        readable = Readable(projection.name, read_models)
+        readable = Readable(projection, read_models)
         super().__init__(projection, Bells(sweep_seconds), Measurer(log, projection.topics, still_seconds), readable)
         self.sweeps = 0
         self.when_committed: Callable[[], object] | None = None

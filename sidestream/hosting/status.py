@@ -70,7 +70,8 @@ class HostStatus:
         if following is None or following.away or still < self._measurer.still_seconds:
             return ""
         events = following.measured.lag.events
-        return f"{self.projection.name}: wedged: {events} events behind, checkpoint still for {still:.0f} s. Restart this app."
+        why = following.problem or "Restart this app."  # where it is known why, a restart would not help
+        return f"{self.projection.name}: wedged: {events} events behind, checkpoint still for {still:.0f} s. {why}"
 
     def log_away(self) -> str:
         """Return why the log cannot be read, or nothing."""

@@ -8,8 +8,10 @@ from collections.abc import Collection, Mapping
 
 import structlog
 
+from sidestream.applying.table_shapes import check_shapes
 from sidestream.errors import ReadModelError, UnreadableGeneration
 from sidestream.ports import Generation, GenerationInfo, ReadModels
+from sidestream.projection import Projection
 
 log_line = structlog.get_logger()
 
@@ -26,8 +28,9 @@ def why_unreadable(projection: str, info: GenerationInfo, error: ReadModelError)
 class Readable:
     """Opens generations, looks whether they are still there, and knows what is wrong with those that cannot be read."""
 
-    def __init__(self, projection: str, read_models: ReadModels) -> None:
-        self._projection = projection
+    def __init__(self, projection: Projection, read_models: ReadModels) -> None:
+        self._declared = projection
+        self._projection = projection.name
         self._read_models = read_models
         self._problems: dict[str, str] = {}
 
@@ -41,8 +44,9 @@ class Readable:
         return self._problems.get(name, "")
 
     def open(self, info: GenerationInfo) -> Generation | None:
-        """Open a generation; None where it cannot be read, which is said."""
+        """Open a generation; None where it cannot be read, or holds other tables than the code declares, which is said."""
         try:
+            check_shapes(self._declared, info, self._read_models)
             opened = self._read_models.open(info.name)
         except ReadModelError as error:
             self._note(info, error)

@@ -13,7 +13,8 @@ from sidestream.applying.dead_letters import drain
 from sidestream.applying.intervals import Intervals
 from sidestream.applying.projector import FOLD_BYTES, Projector
 from sidestream.applying.rules import Outcome, Rule
-from sidestream.errors import HistoryTrimmed, ReadModelError, StoreAway, TryAgain
+from sidestream.applying.table_shapes import check_shapes
+from sidestream.errors import HistoryTrimmed, OtherTables, ReadModelError, StoreAway, TryAgain
 from sidestream.ports import EventLog, Generation, GenerationInfo, Query, Reader, ReadModels, shape_of
 from sidestream.projection import Projection, Table
 from sidestream.rebuilding.log_until import Later, LogUntil, after_positions
@@ -111,6 +112,20 @@ class Site:
                     f"{self.projection.name}: topic {topic} was trimmed up to {trimmed_to}: a rebuild would forget these events. "
                     "Restore the log first; the live generation stays as it is."
                 )
+
+    def refuse_other_tables(self, info: GenerationInfo) -> None:
+        """Raise OtherTables where a generation of the code's version was made with other tables than the code declares."""
+        try:
+            check_shapes(self.projection, info, self.read_models)
+        except OtherTables as error:
+            raise OtherTables(f"{self.projection.name}: generation {info.name}: {error}") from None
+
+    def refuse_unfit(self) -> None:
+        """Refuse to build from a log that lacks its beginning, or beside a followed generation that this code cannot write."""
+        self.refuse_trimmed()
+        for info in self.read_models.generations():
+            if info.state == "ready":
+                self.refuse_other_tables(info)
 
     # ── making and filling ───────────────────────────────────────────────────────────────────────────────────────────
 

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from sidestream.applying.applied import CHECKPOINTS, COUNTS, PARKED_EVENTS, STRANGERS, STREAM_VERSIONS, Count
+from sidestream.applying.applied import BOOKKEEPING_PREFIX, CHECKPOINTS, COUNTS, PARKED_EVENTS, STRANGERS, STREAM_VERSIONS, Count
 from sidestream.applying.intervals import Intervals
 from sidestream.ports import Query, Reader, TableShape, shape_of
 from sidestream.projection import Column, Key, Table
@@ -19,7 +19,6 @@ PAGE: Final = 2000
 SHOWN: Final = 20
 """So many differences are shown whole; all are counted."""
 _FINDINGS: Final = 50
-BOOKKEEPING_PREFIX: Final = "sidestream_"
 _TYPES: Final = {"text": str, "integer": int, "real": float, "boolean": bool, "bytes": bytes}
 _PARKED_AS: Final = ("topic", "stream", "source", "event_id")
 

@@ -39,7 +39,7 @@ def estimate(site: Site, scratch: ReadModels) -> Estimate:
     Raises:
         HistoryTrimmed: the log does not begin at its beginning, so that a rebuild would be refused.
     """
-    site.refuse_trimmed()
+    site.refuse_unfit()
     events, live = site.length(), site.live()
     infos = [info for info in site.read_models.generations() if info.built_events and info.built_seconds]
     sampled, rate, volume = _sample(site, scratch) if not infos or live is None else (0, 0.0, 0)

@@ -85,10 +85,11 @@ def rebuild_at(site: Site, watch: Watch, *, accept: bool = False, keep: bool = T
     Raises:
         ReadModelError: another rebuild of this projection is running.
         HistoryTrimmed: the log does not begin at its beginning.
+        OtherTables: tables were changed, and the version was not raised.
         LogUnavailable, StoreAway: the new generation stays unfinished; the next rebuild goes on with it.
     """
     with site.read_models.exclusively(site.who):
-        site.refuse_trimmed()
+        site.refuse_unfit()
         live, begun, outcome = site.live(), site.begin(), Outcome()
         with closing(site.read_models.open(begun.name)) as generation:
             comparison = _build(site, live, generation, watch, outcome)
@@ -138,7 +139,7 @@ def _drop_older(site: Site, keep: set[str]) -> tuple[str, ...]:
 def verify(site: Site, watch: Watch) -> Comparison | None:
     """Build a generation beside the live one, compare them, drop it; None when nothing is live. Raises as `rebuild_at` does."""
     with site.read_models.exclusively(site.who):
-        site.refuse_trimmed()
+        site.refuse_unfit()
         live = site.live()
         if live is None:
             return None
@@ -153,7 +154,7 @@ def verify(site: Site, watch: Watch) -> Comparison | None:
 def build_scratch(site: Site, later: Later, progress: Progress) -> Scratch:
     """Build the read model as it was at some moment. It is never followed and never live; `drop` ends it."""
     with site.read_models.exclusively(site.who):
-        site.refuse_trimmed()
+        site.refuse_unfit()
         name = _begin_anew(site)
         with closing(site.read_models.open(name)) as generation:
             outcome = site.fill(generation, later, progress)

@@ -98,6 +98,7 @@ def _refuse_unfit(site: Site, info: GenerationInfo, *, accept: bool) -> None:
         raise ReadModelError(f"{where}: expected it ready, found it building. Let the rebuild finish first, or run it again.")
     if info.state == "scratch":
         raise ReadModelError(f"{where}: expected one that follows the log, found one made by --until. It can be compared and dropped.")
+    site.refuse_other_tables(info)
     if info.state == "held" and not accept:
         raise ReadModelError(f"{where} differs from the live one. Look at it with `projections diff`, then switch with --accept.")
 

@@ -137,7 +137,7 @@ def test_one_that_is_dropped_while_it_is_looked_at_is_not_lost(tmp_path: Path) -
     three(read_models, log)
     read_models.switch("g1")
     listed = {info.name: info for info in read_models.generations()}
-    readable = Readable("hits", read_models)
+    readable = Readable(Hits(), read_models)
     with closing(read_models.open("g1")) as generation:
         looked_at: Any = DroppedWhileLookedAt(generation, read_models)
         assert not readable.lost(listed["g1"], looked_at)
