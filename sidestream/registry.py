@@ -12,6 +12,7 @@ import msgspec
 
 from sidestream.errors import ConfigurationError, InvalidEvent, UnknownSchemaVersion, UnreadableEvent
 from sidestream.event import Envelope, NewEvent
+from sidestream.schema.tolerance import fault_in
 from sidestream.stream import topic_for, topics_of
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
@@ -181,22 +182,36 @@ class Registry:
 
     def _lift(self, event_type: EventType, decode: Callable[..., Any], envelope: Envelope) -> Any:
         """Send data up the chain. What comes out is read as JSON again: there is one way to read, not two sets of rules."""
-        at = _version_in(envelope, event_type)
-        try:
-            data = msgspec.json.decode(envelope.data)
-            while at < event_type.version:
-                data = event_type.upcasters[at](data)
-                at += 1
-            return decode(msgspec.json.encode(data))
-        except Exception as error:  # an upcaster may raise anything: this event is parked, the others flow
-            raise UnreadableEvent(
-                f"{_named(envelope)}: {type(error).__name__} when it was read from {envelope.dataschema}, at version {at} of "
-                f"{event_type.version}: {error}. Correct the upcaster, deploy, and retry the dead letter."
-            ) from error
+        return _climb(event_type, envelope, event_type.version, decode)
+
+    def lifted(self, envelope: Envelope, version: int) -> Any:
+        """Return the data of an event as its upcasters leave it at a version, not read as a model yet.
+
+        Raises:
+            UnreadableEvent: as `read` does.
+        """
+        if envelope.type not in self._types:
+            raise UnreadableEvent(f"{envelope.type}: no such event type is declared")
+        return _climb(self._types[envelope.type][0], envelope, version, msgspec.json.decode)
+
+
+def _climb(event_type: EventType, envelope: Envelope, to: int, decode: Callable[..., Any]) -> Any:
+    at = _version_in(envelope, event_type)
+    try:
+        data = msgspec.json.decode(envelope.data)
+        while at < to:
+            data = event_type.upcasters[at](data)
+            at += 1
+        return decode(msgspec.json.encode(data))
+    except Exception as error:  # an upcaster may raise anything: this event is parked, the others flow
+        raise UnreadableEvent(
+            f"{_named(envelope)}: {type(error).__name__} when it was read from {envelope.dataschema}, at version {at} of "
+            f"{event_type.version}: {error}. Correct the upcaster, deploy, and retry the dead letter."
+        ) from error
 
 
 def _check_reading(event_type: EventType) -> None:
-    """Refuse a type of which a version could not be read, or whose model would not read tolerantly."""
+    """Refuse a type of which a version could not be read, or whose model would not read tolerantly or be compared rightly."""
     if event_type.version < 1:
         raise ConfigurationError(f"event type {event_type.name!r}: expected a version from 1, found {event_type.version}")
     links = set(range(1, event_type.version)) ^ set(event_type.upcasters)
@@ -207,11 +222,8 @@ def _check_reading(event_type: EventType) -> None:
             f"event type {event_type.name!r}: expected upcasters that lead from version 1 to {event_type.version}; "
             f"the one from version {at} to {at + 1} {what}."
         )
-    if event_type.model.__struct_config__.forbid_unknown_fields:
-        raise ConfigurationError(
-            f"event type {event_type.name!r}: expected a model that reads tolerantly, found forbid_unknown_fields in "
-            f"{event_type.model.__name__}. Remove it: a field that is added later must not stop this program."
-        )
+    if fault := fault_in(event_type.model):
+        raise ConfigurationError(f"event type {event_type.name!r}: {fault}")
 
 
 def _named(envelope: Envelope) -> str:

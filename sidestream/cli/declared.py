@@ -6,7 +6,6 @@ directly, beside the running app, with the settings it would have.
 """
 
 import contextlib
-import importlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from sidestream.backbone import connect, followed
+from sidestream.cli.bootstraps import NoSuchModule, bootstrap_of
 from sidestream.errors import ConfigurationError
 from sidestream.launcher.folder import DEFAULT, SystemFolder
 from sidestream.launcher.runfile import App, read
@@ -110,18 +110,13 @@ def named(found: Sequence[Declared], name: str) -> Declared:
 def _follows(app: App) -> bool:
     """Whether an app of another wing follows the log too: a process manager has a projection of what is due."""
     try:
-        bootstrap = importlib.import_module(f"{app.module}.bootstrap")
-    except ModuleNotFoundError:
+        return callable(getattr(bootstrap_of(app), "projection", None))
+    except NoSuchModule:
         return False
-    return callable(getattr(bootstrap, "projection", None))
 
 
 def _declared(app: App, settings: Settings) -> Declared:
-    where = f"{app.module}.bootstrap"
-    try:
-        bootstrap = importlib.import_module(where)
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(f"app {app.name}: expected a module {where}: {error}. Correct the command in dapr.yaml.") from None
+    where, bootstrap = f"{app.module}.bootstrap", bootstrap_of(app)
     missing = [name for name in ("projection", "registry") if not callable(getattr(bootstrap, name, None))]
     if missing:
         raise ConfigurationError(f"app {app.name}: expected {' and '.join(missing)} in {where}, found none. Add what is missing.")

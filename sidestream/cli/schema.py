@@ -5,7 +5,7 @@ docs/schema-evolution.md is the page for whoever changes an event.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,10 +40,12 @@ def check(file: File = RUN_FILE, catalogue: Released = CATALOGUE, samples: Sampl
         from sidestream.errors import ConfigurationError
 
         raise ConfigurationError(f"{released}: no such file. Name it with --catalogue, or write it with `sidestream schema release`.")
-    findings = _findings(_language(file, samples), released)
-    _show(findings, as_json=as_json)
-    if _breaking(findings):
-        raise typer.Exit(1)
+    from sidestream.cli.language import language_left
+
+    language = language_left(file, _beside(file, samples))
+    findings = _findings(language, released)
+    _show(findings, language.broken, as_json=as_json)
+    _end(findings, language.broken, as_json=as_json)
 
 
 @app.command()
@@ -54,7 +56,7 @@ def release(file: File = RUN_FILE, catalogue: Released = CATALOGUE, samples: Sam
     language, released = _language(file, samples), _beside(file, catalogue)
     findings = _findings(language, released)
     if _breaking(findings):
-        _show(findings, as_json=as_json)
+        _show(findings, {}, as_json=as_json)
         raise typer.Exit(1)
     _write(released, encode(language.catalogue))
     _say_written(released, language, as_json=as_json)
@@ -117,11 +119,28 @@ def _findings(language: "Language", released: Path) -> Sequence["Finding"]:
     """Return what changed since the file was written; without a file nothing was released, and only the samples count."""
     from sidestream.schema.catalogue import Catalogue, decode
     from sidestream.schema.comparing import compare
+    from sidestream.schema.remaining import compare_remaining, with_released_readers
     from sidestream.schema.samples import check_samples
 
     before = decode(released.read_bytes(), str(released)) if released.is_file() else Catalogue(())
-    samples = check_samples(before, language.catalogue, language.registry, language.samples)
-    return [*samples, *(compare(before, language.catalogue) if released.is_file() else ())]
+    now = with_released_readers(language.catalogue, before, language.broken)
+    samples = check_samples(before, now, language.registry, language.samples)
+    if language.broken:
+        return [*samples, *compare_remaining(before, now, language.broken)]
+    return [*samples, *(compare(before, now) if released.is_file() else ())]
+
+
+def _end(findings: Sequence["Finding"], broken: Mapping[str, str], *, as_json: bool) -> None:
+    """End with 1 when somebody breaks; when apps are broken and nothing else is known to be, with their error."""
+    from sidestream.cli.language import told
+    from sidestream.errors import ConfigurationError
+
+    if broken and not _breaking(findings):
+        raise ConfigurationError(told(broken))
+    if broken and not as_json:
+        typer.echo(told(broken), err=True)
+    if _breaking(findings):
+        raise typer.Exit(1)
 
 
 def _breaking(findings: Sequence["Finding"]) -> bool:
@@ -151,14 +170,15 @@ def _say_written(path: Path, language: "Language", *, as_json: bool) -> None:
         sys.stdout.write(f"{path}: written, {numbers['events']} events of {numbers['categories']} categories\n")
 
 
-def _show(findings: Sequence["Finding"], *, as_json: bool) -> None:
+def _show(findings: Sequence["Finding"], broken: Mapping[str, str], *, as_json: bool) -> None:
     from sidestream.cli.output import print_json
 
     if as_json:
-        print_json({"breaking": _breaking(findings), "findings": findings})
+        print_json({"breaking": _breaking(findings), "findings": findings, "broken": broken})
         return
     for finding in findings:
         read_by = f"read by {', '.join(finding.read_by)}" if finding.read_by else "nobody here reads it"
         written_by = f"written by {finding.written_by}" if finding.written_by else "nobody here writes it"
         sys.stdout.write(f"{finding.severity}: {finding.subject}: {finding.change}\n    {written_by}; {read_by}\n    → {finding.remedy}\n")
-    sys.stdout.write(f"{len(findings)} changes since the last release\n" if findings else "Nothing changed since the last release.\n")
+    if findings or not broken:
+        sys.stdout.write(f"{len(findings)} changes since the last release\n" if findings else "Nothing changed since the last release.\n")

@@ -1,7 +1,6 @@
-"""Finds the event stores of a system by the strings in dapr.yaml: a service whose bootstrap has `STORE`, the store's name."""
+"""Finds the event stores of a system by the strings in dapr.yaml: an app whose bootstrap has `STORE`, the store's name."""
 
 import contextlib
-import importlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Final
 import msgspec
 
 from sidestream.backbone import Backbone, connect
+from sidestream.cli.bootstraps import NoSuchModule, bootstrap_of
 from sidestream.cli.declared import app_settings, at_home
 from sidestream.errors import ConfigurationError
 from sidestream.launcher.runfile import App
@@ -40,8 +40,8 @@ class Kept(msgspec.Struct, frozen=True):
 
 @contextmanager
 def kept(file: Path, data: Path | None) -> Iterator[Sequence[Kept]]:
-    """Work on the event stores of a run file's services, in its folder, as the apps do."""
-    with at_home(file, data, _WING) as (apps, base, place):
+    """Work on the event stores of a run file's apps, in its folder, as the apps do."""
+    with at_home(file, data, "") as (apps, base, place):
         yield [Kept(app.name, name, connect(app_settings(app, base, place))) for app in apps if (name := _store_of(app))]
 
 
@@ -66,15 +66,16 @@ def published_directly(file: Path, data: Path | None) -> Sequence[str]:
 
 def _own_topics(app: App) -> Sequence[str]:
     """The topics of the categories whose source is the app's module as a path."""
-    language = getattr(importlib.import_module(f"{app.module}.bootstrap"), "registry", None)
+    language = getattr(bootstrap_of(app), "registry", None)
     source = "/" + app.module.replace(".", "/")
     return [topic for each in language().categories if each.source == source for topic in each.topics] if callable(language) else []
 
 
 def _store_of(app: App) -> str:
+    """Return the name of an app's store, or nothing. An app of another package than the services' need not have a bootstrap."""
     try:
-        bootstrap = importlib.import_module(f"{app.module}.bootstrap")
-    except ModuleNotFoundError as error:
-        where = f"{app.module}.bootstrap"
-        raise ConfigurationError(f"app {app.name}: expected a module {where}: {error}. Correct the command in dapr.yaml.") from None
-    return str(getattr(bootstrap, "STORE", ""))
+        return str(getattr(bootstrap_of(app), "STORE", ""))
+    except NoSuchModule:
+        if app.module.startswith(_WING):
+            raise
+        return ""

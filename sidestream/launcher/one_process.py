@@ -99,6 +99,9 @@ def _factory(entry: App) -> CreateApp:
     try:
         create_app: CreateApp = importlib.import_module(name).create_app
     except ModuleNotFoundError as problem:
+        if not f"{name}.".startswith(f"{problem.name}."):
+            said = f"app {entry.name}: {name} cannot be imported: {problem}. Add what is missing, or correct the import."
+            raise CannotStart(said) from problem
         raise CannotStart(
             f"app {entry.name}: expected a module {name} beside its command, found none ({problem}). "
             "Start in the folder of dapr.yaml, or correct the command there."

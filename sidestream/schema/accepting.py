@@ -75,7 +75,8 @@ class _Comparison:
 
     def _accepts_array(self, reader: Schema, writer: Schema) -> bool:
         first, theirs = reader.get("prefixItems", ()), writer.get("prefixItems", ())
-        if len(first) != len(theirs) or not all(map(self.accepts, first, theirs)):
+        same_when_left_out = all(map(_default_alike, first, theirs))
+        if len(first) != len(theirs) or not same_when_left_out or not all(map(self.accepts, first, theirs)):
             return False
         return self.accepts(_part(reader, "items"), _part(writer, "items"))
 
@@ -93,6 +94,10 @@ class _Comparison:
         both = read.keys() & written.keys()
         same_when_left_out = all(read[name].get("default") == written[name].get("default") for name in both - always)
         return same_when_left_out and all(self.accepts(read[name], written[name]) for name in both)
+
+
+def _default_alike(reader: Schema, writer: Schema) -> bool:
+    return ("default" in reader, reader.get("default")) == ("default" in writer, writer.get("default"))
 
 
 def _bare(schema: Schema) -> Schema:

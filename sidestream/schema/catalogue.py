@@ -14,6 +14,7 @@ from sidestream.errors import ConfigurationError
 from sidestream.projection import Projection
 from sidestream.registry import Category, Registry
 from sidestream.schema.models import Schema, root_of, schema_of
+from sidestream.schema.readings import Reading, readings
 from sidestream.stream import topics_of
 
 FORMAT: Final = 1
@@ -63,11 +64,17 @@ class Reader(msgspec.Struct, frozen=True):
 
 
 class Catalogue(msgspec.Struct, frozen=True):
-    """A whole language. `samples` are the SHA-256 of the golden samples by `<type>.<version>`."""
+    """A whole language.
+
+    Attributes:
+        samples: the SHA-256 of the golden samples by `<type>.<version>`.
+        readings: what those of older versions read as, by the same name; see `sidestream.schema.readings`.
+    """
 
     categories: tuple[CategoryEntry, ...]
     readers: tuple[Reader, ...] = ()
     samples: Mapping[str, str] = {}
+    readings: Mapping[str, Reading] = {}
     format: int = FORMAT
 
     @property
@@ -113,7 +120,8 @@ def describe(
     ordered = sorted(registry.categories, key=lambda category: category.topic)
     categories = tuple(_entry(category, writer(category.source)) for category in ordered)
     by_app = tuple(sorted(readers, key=lambda reader: reader.app))
-    return Catalogue(categories, by_app, digests(samples or {}))
+    versions = {each.name: each.version for category in registry.categories for each in category.types}
+    return Catalogue(categories, by_app, digests(samples or {}), readings(registry, samples or {}, versions))
 
 
 def _entry(category: Category, writer: str) -> CategoryEntry:

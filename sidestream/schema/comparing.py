@@ -125,6 +125,9 @@ class _Change:
         elif self._after.version > self._before.version:
             change = f"the version was raised from {self._before.version} to {self._after.version}{self._summary()}"
             yield self._old("compatible", "version-raised", change, _READERS_FIRST)
+        elif root_of(self._before.schema).get("type") != root_of(self._after.schema).get("type"):
+            remedy = f"Undo it, or raise the version to {self._next} and add an upcaster that makes the one of the other."
+            yield self._new("breaking", "form-changed", "its fields went by their place and go by their names, or the other way", remedy)
         else:
             yield from self._fields()
 

@@ -1,9 +1,11 @@
 """Makes the golden files of a release: `python -m tests.golden.making FOLDER`, run with that release's code.
 
 A small log with every kind of thing that a generation keeps: rows, counts, a dead letter with an event behind it, an event
-that waits, a stranger, a decision. What must come out of the files is written down in tests/contract/test_files_of_the_last_release.py.
+that waits, a stranger, a decision; an inbox; and the event store of `storing`. What must come out of the files is written down
+in tests/contract/test_files_of_the_last_release.py and test_stores_of_the_last_release.py.
 """
 
+import asyncio
 import sqlite3
 import sys
 from collections.abc import Sequence
@@ -25,6 +27,7 @@ from sidestream.event import Counted, Envelope, NewEvent, encode_event
 from sidestream.logs.inbox import arrived
 from sidestream.projection import Projection, Rows, Table
 from sidestream.registry import Category, EventType, Registry
+from tests.golden.storing import make_store
 
 TOPIC = "accounts"
 MADE_AT = "2026-11-21T12:00:00.000000Z"
@@ -140,6 +143,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     make_generations(folder / "generations")
     make_inbox(folder / "inbox.sqlite")
+    asyncio.run(make_store(folder))
     for path in folder.rglob("*.sqlite"):
         make_small(path)
 

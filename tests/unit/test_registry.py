@@ -1,6 +1,7 @@
 """The language: strict when an event is made, tolerant when it is read, lifted when it is old."""
 
-from typing import Any
+import datetime
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
@@ -85,6 +86,73 @@ def test_a_model_that_would_not_read_tolerantly_is_an_error_at_start() -> None:
         Registry([Category("order", "orders", "s", (EventType("order.placed", Strict),))])
 
 
+class Sealed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    cents: int
+
+
+class Pair(msgspec.Struct, frozen=True, array_like=True):
+    left: int
+    right: int = 0
+
+
+class Node(msgspec.Struct, frozen=True):
+    inner: tuple["Node", ...] = ()
+    at: datetime.datetime | None = None
+
+
+ZONED = Annotated[datetime.datetime, msgspec.Meta(tz=True)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [
+        (
+            datetime.datetime,
+            r"M\.it: expected a time that must say its zone, found datetime as it is\. Write Annotated\[datetime\.datetime",
+        ),
+        (datetime.time | None, r"M\.it: expected a time that must say its zone, found time as it is"),
+        (Annotated[datetime.datetime, msgspec.Meta(tz=False)], "must say its zone"),
+        (Annotated[datetime.datetime, msgspec.Meta(title="when")], "must say its zone"),
+        (tuple[Node, ...], r"M\.it\.at: expected a time"),
+        (dict[str, tuple[int, datetime.time]], r"M\.it: expected a time"),
+        (dict[int, str], r"M\.it: expected text as the keys of a map, found int\. Write dict\[str, …\]"),
+        (dict[Literal["a", "b"], str], "keys of a map, found literal"),
+        (list[dict[Annotated[int, msgspec.Meta(ge=1)], str]], "keys of a map, found int"),
+        (tuple[Sealed, ...], "forbid_unknown_fields in Sealed"),
+    ],
+    ids=repr,
+)
+def test_a_field_whose_change_could_not_be_seen_is_an_error_at_start(kind: Any, what: str) -> None:
+    model = msgspec.defstruct("M", [("it", kind)], frozen=True)
+    with pytest.raises(ConfigurationError, match=rf"event type 'm\.made': .*{what}"):
+        Registry([Category("m", "m", "s", (EventType("m.made", model),))])
+
+
+def test_a_model_whose_fields_go_by_their_place_is_an_error_at_start() -> None:
+    with pytest.raises(ConfigurationError, match=r"found array_like in Pair\. Remove it"):
+        Registry([Category("m", "m", "s", (EventType("m.made", Pair),))])
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        ZONED,
+        Annotated[datetime.time, msgspec.Meta(tz=True)] | None,
+        datetime.date,
+        datetime.timedelta,
+        dict[str, ZONED],
+        dict,
+        dict[Annotated[str, msgspec.Meta(min_length=1)], Any],
+        tuple[Pair, ...],
+        Any,
+    ],
+    ids=repr,
+)
+def test_a_field_whose_change_is_seen_may_be_declared(kind: Any) -> None:
+    model = msgspec.defstruct("M", [("it", kind)], frozen=True)
+    assert Registry([Category("m", "m", "s", (EventType("m.made", model),))]).type_of(model).name == "m.made"
+
+
 def raising(data: dict[str, Any]) -> dict[str, Any]:
     return {"cents": data["price"], "currency": "EUR"}
 
@@ -106,16 +174,17 @@ def test_an_upcaster_that_fails_makes_the_event_unreadable_by_its_id(upcaster: U
 
 def test_an_old_version_is_read_by_the_same_rules_as_a_new_one() -> None:
     class Measured(msgspec.Struct, frozen=True):
-        by_year: dict[int, float]
+        day: datetime.date
+        share: float
         exact: int
 
     measured = EventType("size.measured", Measured, version=2, upcasters={1: lambda data: data})
     language = Registry([Category("size", "sizes", "s", (measured,))])
-    data = b'{"by_year":{"2026":0.12345678901234567},"exact":9007199254740993}'
+    data = b'{"day":"2026-11-21","share":0.12345678901234567,"exact":9007199254740993}'
 
     for version in (1, 2):
         read = language.read(envelope(data, f"urn:sidestream:size.measured:{version}", "size.measured"))
-        assert read == Measured({2026: 0.12345678901234567}, 2**53 + 1)
+        assert read == Measured(datetime.date(2026, 11, 21), 0.12345678901234567, 2**53 + 1)
 
 
 def test_two_types_under_one_word_are_an_error_at_start() -> None:

@@ -1,112 +1,20 @@
 """`sidestream schema` over a small system in a folder of its own, which is changed between two calls."""
 
-import importlib
 import json
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from sidestream.cli.language import language_of
-from sidestream.cli.schema import app
 from sidestream.errors import ConfigurationError
+from tests.unit.cli.schema_system import SAMPLE, SHOP, System, forget, system
 
-APP = "  - {{appID: {0}, appDirPath: ., command: {1}, appPort: 80{2}, daprHTTPPort: 81{2}, daprGRPCPort: 82{2}, metricsPort: 83{2}}}\n"
-COMMANDS = {name: f"[python, -m, shopping.{name}]" for name in ("shop", "books", "post")} | {"other": "[sleep, '1']"}
-RUN_FILE = "version: 1\napps:\n" + "".join(APP.format(name, command, 10 + at) for at, (name, command) in enumerate(COMMANDS.items()))
-EVENTS = '''
-import msgspec
-from sidestream.registry import Category, EventType, Registry
-
-class Placed(msgspec.Struct, frozen=True):
-    """An order was placed."""
-    buyer: str
-    cents: int
-
-ORDERS = Category("order", "orders", "/shopping/shop", (EventType("order.placed", Placed),))
-
-def registry():
-    return Registry([ORDERS])
-'''
-SHOP = "from shopping.events import registry\n"
-BOOKS = """
-from shopping.events import Placed, registry
-from sidestream.projection import Projection
-
-class Books(Projection):
-    name = "books"
-    topics = ("orders",)
-    handles = (Placed,)
-    tables = ()
-
-def projection():
-    return Books()
-"""
-POST = BOOKS.replace("books", "post").replace("(Placed,)", "()")
-SAMPLE = {
-    "specversion": "1.0",
-    "id": "1",
-    "source": "/shopping/shop",
-    "type": "order.placed",
-    "dataschema": "urn:sidestream:order.placed:1",
-    "data": {"buyer": "ann", "cents": 5},
-}
-
-
-class System:
-    """A folder with a run file, three apps, their language and its sample."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.write("dapr.yaml", RUN_FILE)
-        self.write("shopping/events.py", EVENTS)
-        for name, source in (("shop", SHOP), ("books", BOOKS), ("post", POST)):
-            self.write(f"shopping/{name}/bootstrap.py", source)
-        self.sample(SAMPLE)
-
-    def write(self, path: str, content: str) -> None:
-        file = self.folder / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(content)
-
-    def sample(self, event: dict[str, Any], version: int = 1) -> None:
-        self.write(f"tests/golden/events/order.placed.{version}.json", json.dumps(event))
-
-    def change(self, before: str, after: str) -> None:
-        changed = (self.folder / "shopping/events.py").read_text().replace(before, after)
-        self.write("shopping/events.py", changed)
-
-    def call(self, verb: str, *options: str, code: int = 0) -> Any:
-        forget()
-        ended = CliRunner().invoke(app, [verb, "-f", str(self.folder / "dapr.yaml"), *options])
-        if isinstance(ended.exception, ConfigurationError):
-            raise ended.exception
-        assert ended.exit_code == code, (ended.output, ended.exception)
-        return json.loads(ended.output) if "--json" in options else ended.output
-
-
-def forget() -> None:
-    for name in [name for name in sys.modules if name.partition(".")[0] == "shopping"]:
-        del sys.modules[name]
-    importlib.invalidate_caches()
-
-
-@pytest.fixture
-def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[System]:
-    before = list(sys.path)
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # a file that changes within a second would be taken for unchanged
-    yield System(tmp_path)
-    sys.path[:] = before
-    forget()
+__all__ = ["system"]
 
 
 def test_nothing_is_said_when_nothing_changed(system: System) -> None:
     assert system.call("release").endswith("events/catalogue.json: written, 1 events of 1 categories\n")
     assert system.call("check") == "Nothing changed since the last release.\n"
-    assert system.call("check", "--json") == {"breaking": False, "findings": []}
+    assert system.call("check", "--json") == {"breaking": False, "findings": [], "broken": {}}
 
 
 def test_a_breaking_change_is_exit_code_1_and_says_who_breaks_and_what_to_do(system: System) -> None:
@@ -150,6 +58,33 @@ def test_a_raised_version_with_upcaster_and_sample_is_released(system: System) -
     assert system.call("check") == "Nothing changed since the last release.\n"
     written = json.loads((system.folder / "events/catalogue.json").read_bytes())
     assert set(written["samples"]) == {"order.placed.1", "order.placed.2"}
+
+
+def test_an_upcaster_that_was_edited_after_its_release_is_found(system: System) -> None:
+    system.change("cents: int", "cents: int\n    region: str")
+    system.change("Placed)", 'Placed, version=2, upcasters={1: lambda data: {**data, "region": "CH"}})')
+    data = {"buyer": "ann", "cents": 5, "region": "CH"}
+    system.sample({**SAMPLE, "dataschema": "urn:sidestream:order.placed:2", "data": data}, 2)
+    system.call("release")
+    system.change('"CH"', '"DE"')
+    (found,) = system.call("check", "--json", code=1)["findings"]
+    assert (found["code"], found["subject"], found["read_by"]) == ("sample-read-otherwise", "order.placed.1", ["books", "post"])
+    assert found["change"] == "the golden sample reads otherwise than at the release: region"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "what"),
+    [
+        ("buyer: str", "buyer: __import__('datetime').datetime", r"Placed\.buyer: expected a time that must say its zone"),
+        ("cents: int", "cents: dict[int, str]", r"Placed\.cents: expected text as the keys of a map, found int"),
+        ("frozen=True", "frozen=True, array_like=True", "found array_like in Placed"),
+    ],
+)
+def test_a_change_that_no_comparison_could_see_is_refused(system: System, before: str, after: str, what: str) -> None:
+    system.call("release")
+    system.change(before, after)
+    with pytest.raises(ConfigurationError, match=rf"apps shop, books, post: event type 'order\.placed': .*{what}"):
+        system.call("check")
 
 
 def test_an_edited_sample_is_found(system: System) -> None:

@@ -26,6 +26,21 @@ class Strange(msgspec.Struct, frozen=True):
     children: "tuple[Strange, ...]" = ()
 
 
+class Place(msgspec.Struct, frozen=True, array_like=True):
+    x: int
+    y: int = 0
+
+
+class Corner(msgspec.Struct, frozen=True, array_like=True):
+    x: int
+    y: int = 1
+
+
+class Spot(msgspec.Struct, frozen=True, array_like=True):
+    x: float
+    y: int = 0
+
+
 def takes(reader: Any, writer: Any) -> bool:
     reads, writes = msgspec.json.schema(reader), msgspec.json.schema(writer)
     return accepts(reads, writes, reads, writes)
@@ -40,6 +55,9 @@ def takes(reader: Any, writer: Any) -> bool:
         (tuple[float, Tree], tuple[int, Tree], True, False),
         (tuple[int, Bush], tuple[int, Tree], True, False),
         (tuple[int, ...], tuple[int, int], False, False),
+        (Place, Place, True, True),
+        (Spot, Place, True, False),
+        (Place, Corner, False, False),  # what is left out would be another
         (dict[str, Bush], dict[str, Tree], True, False),
         (int | str | None, int, True, False),
         (int | str, str | int, True, True),

@@ -10,6 +10,7 @@ import pytest
 from sidestream.registry import Category, EventType, Registry
 from sidestream.schema.catalogue import Catalogue, describe
 from sidestream.schema.comparing import Finding, compare
+from sidestream.schema.models import schema_of
 from tests.unit.schema.shop import RAISED, READERS, TALLY, Line, Paid, a_language, a_model
 
 
@@ -177,3 +178,15 @@ def test_a_type_that_moves_to_another_category_is_breaking() -> None:
 def test_what_breaks_stands_first() -> None:
     now = a_language(a_model("Placed", aaa=(str, "")), more=(), slots=2)
     assert [each.severity for each in compare(a_language(), now)] == ["breaking", "breaking", "compatible"]
+
+
+def test_fields_that_went_by_their_place_at_the_release_are_another_form() -> None:
+    def by_place(sort: type[msgspec.Struct]) -> Catalogue:
+        before = a_language()
+        (orders,) = before.categories
+        placed = msgspec.structs.replace(orders.events[0], schema=schema_of(sort))
+        return msgspec.structs.replace(before, categories=(msgspec.structs.replace(orders, events=(placed, *orders.events[1:])),))
+
+    placed = msgspec.defstruct("Placed", [("buyer", str)], frozen=True, array_like=True)
+    (found,) = changed(a_language(), by_place(placed))
+    assert found == ("breaking", "form-changed", "order.placed")
