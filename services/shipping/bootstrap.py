@@ -24,7 +24,7 @@ from sidestream.settings import Settings
 from sidestream.web.commands import Commands
 from sidestream.web.projections import projection_app
 from sidestream.web.relay import tell_relay
-from sidestream.writing.parts import writing
+from sidestream.writing.parts import Writing, writing
 from sidestream.writing.repository import Repository
 
 NAME = STORE = "shipping"
@@ -56,6 +56,7 @@ def registry() -> Registry:
 def create_app(settings: Settings, backbone: Backbone) -> FastAPI:
     """Return the app: it follows the log and ships while it runs."""
     orders_url = ShippingSettings().orders_url
+    running: list[Writing] = []
 
     @asynccontextmanager
     async def shipping(app: FastAPI) -> AsyncIterator[None]:
@@ -64,6 +65,7 @@ def create_app(settings: Settings, backbone: Backbone) -> FastAPI:
             writing(backbone, STORE, registry().topics, settings) as parts,
             backbone.door("orders", orders_url) as client,
         ):
+            running[:] = [parts]
             shipments = Repository(SHIPMENT, parts.store, registry(), ring=parts.relay.ring, new_id=new_id, now=now)
             app.state.relay = parts.relay
             app.state.desk = ShippingDesk(shipments, Commands(parts.store))
@@ -73,9 +75,13 @@ def create_app(settings: Settings, backbone: Backbone) -> FastAPI:
                 yield
                 host.when_committed = None
 
+    def can_note() -> None:
+        for parts in running:
+            parts.check()
+
     router = APIRouter(tags=[NAME], lifespan=shipping)
     add_doors(router)
-    app = projection_app(projection(), registry(), settings, backbone, router)
+    app = projection_app(projection(), registry(), settings, backbone, router, checks={"event store": can_note})
     tell_relay(app, STORE)
     return app
 

@@ -6,6 +6,7 @@ always drained in order, until an event of it cannot be applied.
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 import msgspec
 
@@ -18,6 +19,8 @@ from sidestream.errors import InvalidEvent, RefusedByStore
 from sidestream.ports import Condition, Generation, Query, Reader
 
 _ALL = 1_000_000
+_APART: Final = ("version ", "version!")
+"""What stands before every name that `parking.name_apart` gives, and what no such name reaches."""
 
 
 class Retried(msgspec.Struct, frozen=True):
@@ -158,8 +161,13 @@ def _streams_of(reader: Reader, correction: Correction) -> set[tuple[str, str]]:
 def _streams_waiting(reader: Reader, topic: str, stream: str) -> set[tuple[str, str]]:
     """Return a stream, and the names under which events of it are parked that came too late for it."""
     apart = re.compile(rf"version \d+ of {re.escape(stream)} as .*", re.DOTALL)
-    found = reader.select(PARKED_STREAMS, Query(where=(Condition("topic", "=", topic),), order_by=PARKED_STREAMS.key, limit=_ALL))
-    return {(topic, parked.stream) for parked in found if parked.stream == stream or apart.fullmatch(parked.stream)}
+    names = Condition("topic", "=", topic), Condition("stream", ">=", _APART[0]), Condition("stream", "<", _APART[1])
+    late = _parked_streams_where(reader, *names)
+    return {*reader.read(PARKED_STREAMS, [(topic, stream)]), *((topic, each.stream) for each in late if apart.fullmatch(each.stream))}
+
+
+def _parked_streams_where(reader: Reader, *where: Condition) -> Sequence[ParkedStream]:
+    return reader.select(PARKED_STREAMS, Query(where=where, order_by=PARKED_STREAMS.key, limit=_ALL))
 
 
 def retry(
@@ -171,21 +179,21 @@ def retry(
     *,
     only: Iterable[tuple[str, str]] | None = None,
 ) -> Retried:
-    """Try parked streams again, each in a transaction of its own: all, those of a topic, one, or only those named.
+    """Try parked streams again, each in a transaction of its own: all, those of a topic, of a name, or `only` those named in pairs.
 
     A stream is drained in order until an event cannot be applied; that one keeps its new reason.
     """
-    named = None if only is None else set(only)
-    wanted = [
-        parked
-        for parked in parked_streams(generation)
-        if (topic is None or parked.topic == topic)
-        and (stream is None or parked.stream == stream)
-        and (named is None or (parked.topic, parked.stream) in named)
-    ]
+    where = [Condition(name, "=", value) for name, value in (("topic", topic), ("stream", stream)) if value is not None]
+    with generation.snapshot() as reader:
+        wanted = _parked_streams_where(reader, *where) if only is None else _named(reader, only)
     trial = _Trial(rule, generation, now)
     freed = sum(trial.drain(parked) for parked in wanted)
     return Retried(len(wanted), freed, trial.applied)
+
+
+def _named(reader: Reader, streams: Iterable[tuple[str, str]]) -> Sequence[ParkedStream]:
+    found = reader.read(PARKED_STREAMS, sorted(set(streams)))
+    return [found[key] for key in sorted(found)]
 
 
 class _Trial:

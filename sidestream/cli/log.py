@@ -1,7 +1,7 @@
 """`sidestream log info | verify`: what the log holds, and whether it holds everything that the event stores have published."""
 
 import contextlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
@@ -113,9 +113,10 @@ def _without_a_log(each: "Kept", store: "ServiceStore", *, repair: bool) -> "lis
             f"{each.name}: expected a broker with a log to hold the store against, found one that keeps none, so that nobody can say here "
             "what its inboxes lack. `sidestream log verify --repair` sends everything again, and every inbox keeps what it has not."
         )
-    with relays_away(each, store):
+    with relays_away(each, store) as may_write:
         lines = [Line(each.name, verify_topic(store, MemoryLog(), topic), _TO_INBOXES) for topic in store.topics()]
         for topic in store.topics():
+            may_write()
             store.publish_again(topic, 0)
     return lines
 
@@ -126,12 +127,12 @@ def _checked(each: "Kept", store: "ServiceStore", read: "EventLog", topic: str, 
     checked = verify_topic(store, read, topic)
     if checked.whole or not repair:
         return Line(each.name, checked, "")
-    with relays_away(each, store):
+    with relays_away(each, store) as may_write:
         checked = verify_topic(store, read, topic)  # nobody publishes now
-        return Line(each.name, checked, "" if checked.whole else _repaired(store, read, checked))
+        return Line(each.name, checked, "" if checked.whole else repaired(store, read, checked, may_write))
 
 
-def _repaired(store: "ServiceStore", read: "EventLog", checked: "Verified") -> str:
+def repaired(store: "ServiceStore", read: "EventLog", checked: "Verified", may_write: Callable[[], None]) -> str:
     """Send the end again, or write the topic anew.
 
     That also where the log knows that something is gone, which would stop a slow reader, and where nothing is left: then there
@@ -148,17 +149,21 @@ def _repaired(store: "ServiceStore", read: "EventLog", checked: "Verified") -> s
         )
     more_than_the_end = checked.gone_upto is not None or not checked.found
     if checked.send_after is not None and not (more_than_the_end and can_be_rewritten(read)):
+        may_write()
         store.publish_again(checked.topic, checked.send_after)
         return _SENT_AGAIN
     with contextlib.closing(rewriter_of(read)) as rewriter:
-        rewrite_topic(store, rewriter, checked.topic)
+        rewrite_topic(store, rewriter, checked.topic, may_write)
     return _WRITTEN_ANEW
 
 
 @contextmanager
-def relays_away(each: "Kept", store: "ServiceStore") -> Iterator[None]:
-    """Ask relays to stand back, wait until none leads, and let them go on afterwards."""
-    from sidestream.errors import ConfigurationError
+def relays_away(each: "Kept", store: "ServiceStore") -> Iterator[Callable[[], None]]:
+    """Ask relays to stand back, wait until none leads, and let them go on afterwards.
+
+    Yields what is called before every write: it raises LeaseLost where a relay may publish again.
+    """
+    from sidestream.errors import ConfigurationError, LeaseLost
     from sidestream.publishing.leading import PAUSE, RELAY, Standstill
 
     with Standstill(store, PAUSE) as pause:
@@ -167,7 +172,16 @@ def relays_away(each: "Kept", store: "ServiceStore") -> Iterator[None]:
         with Standstill(store, RELAY) as relay:
             if not relay.held(_PATIENCE_SECONDS):
                 raise ConfigurationError(f"{each.name}: expected its relay to stand back. Stop the app {each.app} and try again.")
-            yield
+
+            def may_write() -> None:
+                if not (pause.is_held and relay.is_held):
+                    raise LeaseLost(
+                        f"{each.name}: expected its relay to stand back until the end, found the lease for that lost: this process stood "
+                        "still, or the store did not answer, for too long, and the relay may publish again. Nothing more was written, and "
+                        f"nothing is lost. See what there is with `sidestream log verify {each.name}`, then try again."
+                    )
+
+            yield may_write
 
 
 def _print(lines: Sequence[Line], silent: Collection[str], direct: Collection[str]) -> None:

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from sidestream.doctor.finding import Finding, error
-from sidestream.doctor.patient import Patient
+from sidestream.doctor.finding import Finding, error, note
+from sidestream.doctor.patient import AppHeard, AppSeen, Live, Patient
 from sidestream.doctor.starting import sidecar_name
 
 
@@ -15,13 +15,21 @@ def app_away(patient: Patient) -> Iterator[Finding]:
     for each in patient.apps:
         seen = live.apps.get(each.name)
         if seen and seen.problem and not seen.frozen:
-            yield error(
-                "SD508",
-                f"app {each.name}",
-                f"others of the system answer and it does not, on port {each.app.port} ({seen.problem}): its commands and queries "
-                f"are refused, and its work waits. Its last words are in logs/{each.name}.log.",
-                live.starts.get(each.name) or f"Start {each.name} again.",
-            )
+            yield _away(live, each, seen)
+
+
+def _away(live: Live, each: AppSeen, seen: AppHeard) -> Finding:
+    """One that was left out is its owner's to start; its sidecar waits for it."""
+    is_left_out = each.name in live.left_out
+    why = f"`sidestream up --except {each.name}` has left it out" if is_left_out else "others of the system answer"
+    last_words = "" if is_left_out else f" Its last words are in logs/{each.name}.log."
+    return (note if is_left_out else error)(
+        "SD508",
+        f"app {each.name}",
+        f"{why} and it does not answer, on port {each.app.port} ({seen.problem}): its commands and queries are refused, and its work "
+        f"waits.{last_words}",
+        live.starts.get(each.name) or f"Start {each.name}{'' if is_left_out else ' again'}.",
+    )
 
 
 def not_ready(patient: Patient) -> Iterator[Finding]:

@@ -162,6 +162,7 @@ class Live:
 
     Attributes:
         runs: whether a `sidestream up` holds the folder.
+        left_out: apps that it was told to leave to somebody else, by --except.
         apps: what every app of the run file says; `answering`: those that answer at all.
         silent: apps whose log moves without a bell.
         relays: of every service that answers and has an event store.
@@ -171,6 +172,7 @@ class Live:
     """
 
     runs: bool = False
+    left_out: frozenset[str] = frozenset()
     sidecars: Mapping[str, SidecarSeen] = field(default_factory=dict)
     apps: Mapping[str, AppHeard] = field(default_factory=dict)
     answering: frozenset[str] = frozenset()

@@ -42,6 +42,7 @@ def probe(patient: Patient, data: Path | None) -> Live:
         brokers = list(_brokers(patient, registered))
     return Live(
         runs=place.is_claimed,
+        left_out=place.left_out,
         sidecars=sidecars,
         apps=apps,
         answering=answering,

@@ -74,7 +74,7 @@ def subscriptions(patient: Patient) -> Iterator[Finding]:
     """A sidecar asks its app once what to subscribe to, at its start."""
     for model in patient.live.read_models if patient.live else ():
         each = next(one for one in patient.apps if one.name == model.app)
-        seen = _seen(patient, each)
+        seen = None if _is_waited_for(patient, each) else _seen(patient, each)
         missing = [] if seen is None or seen.problem else [topic for topic in model.topics if topic not in seen.topics]
         if missing:
             yield Finding(
@@ -107,6 +107,11 @@ def stuck_relay(patient: Patient) -> Iterator[Finding]:
                 f"events of the store {relay.store} do not reach the log. {relay.stuck}",
                 "Mend what the sidecar says; the relay goes on by itself, and nothing is lost.",
             )
+
+
+def _is_waited_for(patient: Patient, each: AppSeen) -> bool:
+    """Whether somebody starts this app himself and has not done so: its sidecar asks when it is there."""
+    return patient.live is not None and each.name in patient.live.left_out - patient.live.answering
 
 
 def _seen(patient: Patient, each: AppSeen) -> SidecarSeen | None:

@@ -6,14 +6,14 @@ logs/            one file per app, the broker's, and the run before's
 resources/       components with this folder's address, only where the folder is not the default one
 secrets.json     the broker's address; the components and the log reader take it from here
 tokens/          what sidecars and apps ask of each other since the last start, a folder per app
-running          locked while a system runs, with its process id
+running          locked while a system runs, with its process id and the apps that it left to somebody else, a line each
 """
 
 import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -43,8 +43,12 @@ class SystemFolder:
         return self.path == (base / DEFAULT).resolve()
 
     @contextmanager
-    def claimed(self, purpose: str) -> Iterator[None]:
+    def claimed(self, purpose: str, left_out: Iterable[str] = ()) -> Iterator[None]:
         """Hold the folder for one process; the operating system lets go of it however that process ends.
+
+        Args:
+            purpose: what is refused where another process holds it.
+            left_out: apps whose own process is somebody else's, for whoever asks.
 
         Raises:
             CannotStart: another process holds it.
@@ -53,7 +57,7 @@ class SystemFolder:
         with self._running.open("a+") as file:
             self._claim(file.fileno(), purpose)
             file.truncate(0)
-            file.write(f"{os.getpid()}\n")
+            file.write("".join(f"{line}\n" for line in (os.getpid(), *left_out)))
             file.flush()
             try:
                 yield
@@ -72,11 +76,16 @@ class SystemFolder:
             return False
         return False
 
+    @property
+    def left_out(self) -> frozenset[str]:
+        """Return the apps whose own process the system that runs here has left to somebody else; none where none runs."""
+        return frozenset(self._running.read_text().splitlines()[1:]) if self.is_claimed else frozenset()
+
     def _claim(self, descriptor: int, purpose: str) -> None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = self._running.read_text().strip() or "unknown"
+            holder = next(iter(self._running.read_text().split()), "unknown")
             raise CannotStart(
                 f"{self.path}: a system runs on this folder already (process {holder}), so {purpose} is refused. "
                 f"Stop it first (Ctrl-C where it runs, or `kill {holder}`), or use another folder with --data."

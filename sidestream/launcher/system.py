@@ -121,8 +121,9 @@ class System:
         """Like `start`, but leave it to the block to call `up`, or to start single parts."""
         settings = settings or LauncherSettings()
         place = SystemFolder(folder or run_file.resolve().parent / DEFAULT)
-        with place.claimed("a second start"):
-            plan = planning.make(run_file, place, settings.pubsub, wishes or Wishes())
+        wishes = wishes or Wishes()
+        with place.claimed("a second start", wishes.leave_out):
+            plan = planning.make(run_file, place, settings.pubsub, wishes)
             log = MergedLog(LogFiles(place.logs), console)
             system = cls(plan, place, log, settings)
             try:

@@ -62,31 +62,32 @@ class InPlace:
         self._ends = ends
         self._patience_seconds = patience_seconds
 
-    def rewrite(self, topic: str, wires: Iterable[bytes], keep: Keep) -> None:
+    def rewrite(self, topic: str, wires: Iterable[bytes], keep: Keep, may_write: Callable[[], None] = lambda: None) -> None:
         """See `sidestream.logs.rewriting.LogRewriter`."""
         first = next(chain(_kept(entries_of(self._log, topic), keep), wires), None)
         if first is None:
             return
-        beginning, others_end = self._copied(topic, first, keep)
-        self._add(topic, wires)
+        ends = _Asking(self._ends, may_write)
+        beginning, others_end = self._copied(ends, topic, first, keep)
+        ends.add(topic, wires)
         self._make_sure(topic, wires, others_end)
-        self._ends.forget_before(topic, beginning)
+        ends.forget_before(topic, beginning)
 
     def close(self) -> None:
         """See `sidestream.logs.rewriting.LogRewriter`."""
         self._ends.close()
 
-    def _copied(self, topic: str, first: bytes, keep: Keep) -> tuple[str, str]:
+    def _copied(self, ends: "_Asking", topic: str, first: bytes, keep: Keep) -> tuple[str, str]:
         """Copy the others' entries behind a new beginning; return the beginning and the last position that was looked at.
 
         Others who write meanwhile may get a later event of a subject between, before the copy of its earlier one: then there
         is another beginning behind it. They are few where a store writes, so this is a moment.
         """
         for _ in range(_ROUNDS):
-            beginning = self._ends.begin(topic, first)
+            beginning = ends.begin(topic, first)
             self._wait_for(topic, beginning)
             order = _Order()
-            self._add(topic, order.noted(_kept(self._before(topic, beginning), keep)))
+            ends.add(topic, order.noted(_kept(self._before(topic, beginning), keep)))
             last = beginning
             for entry in entries_of(self._log, topic, beginning):
                 last = entry.position
@@ -111,10 +112,6 @@ class InPlace:
         while not self._log.read(topic, position, 1) and time.monotonic() < until:
             time.sleep(_LOOK_SECONDS)
 
-    def _add(self, topic: str, wires: Iterable[bytes]) -> None:
-        for portion in portions(wires):
-            self._ends.append(topic, portion)
-
     def _make_sure(self, topic: str, wires: Iterable[bytes], after: str) -> None:
         """Read back what was written: all of it stands there in order, whoever's stand between."""
         until = time.monotonic() + self._patience_seconds
@@ -128,6 +125,30 @@ class InPlace:
                     "Everything that stood there before still does. Try again."
                 )
             time.sleep(_LOOK_SECONDS)
+
+
+class _Asking:
+    """Both ends of a topic, written to after asking whether that is still allowed."""
+
+    def __init__(self, ends: LogEnds, may_write: Callable[[], None]) -> None:
+        self._ends = ends
+        self._may_write = may_write
+
+    def begin(self, topic: str, wire: bytes) -> str:
+        """See `LogEnds`."""
+        self._may_write()
+        return self._ends.begin(topic, wire)
+
+    def add(self, topic: str, wires: Iterable[bytes]) -> None:
+        """Append all of them, a portion at a time."""
+        for portion in portions(wires):
+            self._may_write()
+            self._ends.append(topic, portion)
+
+    def forget_before(self, topic: str, position: str) -> None:
+        """See `LogEnds`."""
+        self._may_write()
+        self._ends.forget_before(topic, position)
 
 
 class _Order:

@@ -1,7 +1,8 @@
 """Who leads: of several processes on one store the one that holds a lease in that store.
 
 A lease is a matter of order, not of safety: whoever believes to lead although its lease ran out (it was stopped and woke
-up) only repeats what its successor has done. So nothing here fences anybody out.
+up) only repeats what its successor has done. So nothing here fences anybody out. Whoever does more than repeat asks
+`Standstill.is_held` before every write.
 """
 
 import asyncio
@@ -70,13 +71,25 @@ class Leadership:
         return True
 
 
-class Standstill:
-    """A lease held by a program without an event loop for the length of a block, renewed by a thread of its own."""
+def _seconds_asleep_or_not() -> float:
+    """Return seconds that go on while the machine sleeps, as the lease does; not so `time.monotonic`."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
-    def __init__(self, store: Leases, name: str, seconds: float = 5 * LEASE_SECONDS) -> None:
+
+class Standstill:
+    """A lease held by a program without an event loop for the length of a block, renewed by a thread of its own.
+
+    Where it could not be renewed in time it is lost, although it may be free again: nobody knows who was there meanwhile.
+    """
+
+    def __init__(
+        self, store: Leases, name: str, seconds: float = 5 * LEASE_SECONDS, clock: Callable[[], float] = _seconds_asleep_or_not
+    ) -> None:
         self._store = store
         self._name = name
         self._seconds = seconds
+        self._clock = clock
+        self._held_until = float("-inf")
         self._holder = new_id()
         self._ended = threading.Event()
         self._renewing = threading.Thread(target=self._renew, daemon=True)
@@ -93,14 +106,27 @@ class Standstill:
     def held(self, patience_seconds: float) -> bool:
         """Take the lease, waiting so long for whoever holds it; return whether it was had."""
         until = time.monotonic() + patience_seconds
+        asked_at = self._clock()
         while not self._store.lease(self._name, self._holder, self._seconds):
             if time.monotonic() >= until:
                 return False
             self._ended.wait(0.1)
+            asked_at = self._clock()
+        self._held_until = asked_at + self._seconds
         self._renewing.start()
         return True
 
+    @property
+    def is_held(self) -> bool:
+        """Whether the lease was held without a break since it was taken."""
+        return self._clock() < self._held_until
+
     def _renew(self) -> None:
         while not self._ended.wait(self._seconds / 5):
+            asked_at = self._clock()
             with suppress(StoreAway):  # it has four more chances before the lease ends
-                self._store.lease(self._name, self._holder, self._seconds)
+                renewed = self._store.lease(self._name, self._holder, self._seconds)
+                if not renewed or not self.is_held:  # held still when the answer came, so without a break
+                    self._held_until = float("-inf")
+                    return
+                self._held_until = asked_at + self._seconds

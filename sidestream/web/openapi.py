@@ -52,11 +52,11 @@ def declare_problems(app: FastAPI) -> None:
 
 def _document(app: FastAPI) -> dict[str, Any]:
     found = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-    for method, operation in _operations(found):
+    for operation in _operations(found):
         responses = operation["responses"]
         if "HTTPValidationError" in str(responses.get("422")):
             responses.pop("422")  # FastAPI's own; malformed input is 400 here
-        for status in _statuses(method, operation):
+        for status in _statuses(operation):
             responses.setdefault(str(status), _declared(status))
     schemas = found.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
@@ -65,14 +65,13 @@ def _document(app: FastAPI) -> dict[str, Any]:
     return found
 
 
-def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for path in document.get("paths", {}).values():
-        yield from path.items()
+        yield from path.values()
 
 
-def _statuses(method: str, operation: dict[str, Any]) -> Iterator[int]:
-    if method == "get" or "requestBody" in operation or "parameters" in operation:  # a query also for a parameter that it does not know
-        yield 400
+def _statuses(operation: dict[str, Any]) -> Iterator[int]:
+    yield 400  # also for a parameter that it does not know
     if any(each["name"] == "Sidestream-Consistency" for each in operation.get("parameters", ())):
         yield from (409, 412)  # the event is parked; not applied yet
     if "requestBody" in operation:

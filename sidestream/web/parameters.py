@@ -1,7 +1,7 @@
-"""A query door takes the parameters that its app's own document declares and no other: 400 names those that there are.
+"""A door takes the parameters that its app's own document declares and no other: 400 names those that there are.
 
-A mistyped filter that is ignored answers with everybody's rows, and looks right. Only documented doors are looked at: what the
-sidecar asks (bell, inbox, health) is declared nowhere, and it may add what it likes.
+A mistyped filter that is ignored answers with everybody's rows, and looks right; of a command it does what nobody asked for. Only
+documented doors are looked at: what the sidecar asks (bell, inbox, health) is declared nowhere, and it may add what it likes.
 """
 
 from starlette.requests import Request
@@ -10,11 +10,11 @@ from sidestream.web.problems import ProblemError
 
 
 async def expect_known_parameters(request: Request) -> None:
-    """Refuse a query with a parameter that its door does not know; a dependency of every route of an app."""
-    if request.method != "GET" or not request.scope["query_string"]:
+    """Refuse a request with a parameter that its door does not know; a dependency of every route of an app."""
+    if not request.scope["query_string"]:
         return
     route = request.scope.get("route")
-    door = request.app.openapi()["paths"].get(getattr(route, "path", ""), {}).get("get")
+    door = request.app.openapi()["paths"].get(getattr(route, "path", ""), {}).get(request.method.lower())
     if door is None:
         return
     known = [each["name"] for each in door.get("parameters", ()) if each["in"] == "query"]

@@ -35,9 +35,10 @@ from sidestream.registry import Registry
 from sidestream.schema.catalogue import reader_of
 from sidestream.settings import Settings
 from sidestream.tracing import tracing_of
-from sidestream.web.app import new_app
+from sidestream.web.app import NO_CHECKS, new_app
 from sidestream.web.bell import subscribe
 from sidestream.web.consistency import Awaited, expect_applied, wait_until_applied
+from sidestream.web.health import Check
 from sidestream.web.inbox import collect
 from sidestream.web.language import answer_language
 from sidestream.web.projection_metrics import ProjectionMetrics
@@ -52,7 +53,15 @@ _HEADERS: Final = "sidestream_headers"
 """Where a request keeps them until its answer is sent."""
 
 
-def projection_app(projection: Projection, registry: Registry, settings: Settings, backbone: Backbone, router: APIRouter) -> FastAPI:
+def projection_app(
+    projection: Projection,
+    registry: Registry,
+    settings: Settings,
+    backbone: Backbone,
+    router: APIRouter,
+    *,
+    checks: Mapping[str, Check] = NO_CHECKS,
+) -> FastAPI:
     """Return the app of a projection: its queries, the bell, readiness, metrics, and the list of its generations.
 
     Args:
@@ -61,6 +70,7 @@ def projection_app(projection: Projection, registry: Registry, settings: Setting
         settings: of the app.
         backbone: where log and read models come from; nothing is connected before the app starts.
         router: the queries.
+        checks: what must be well for /readyz besides, by name.
     """
     serving = Serving(projection, registry, settings, backbone)
     app = new_app(
@@ -68,7 +78,7 @@ def projection_app(projection: Projection, registry: Registry, settings: Setting
         settings,
         description=(type(projection).__doc__ or "").strip(),
         lifespan=serving.lifespan,
-        checks={"projection": serving.check},
+        checks={"projection": serving.check, **checks},
     )
     app.state.serving = serving
     app.state.metrics.register(ProjectionMetrics(projection.name, lambda: serving.running))

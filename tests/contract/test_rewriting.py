@@ -3,6 +3,7 @@
 import contextlib
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -13,7 +14,7 @@ from sidestream.adapters.memory_log import MemoryLog
 from sidestream.adapters.no_log import NoLog
 from sidestream.adapters.redis_log import RedisAddress, RedisLog
 from sidestream.adapters.rewriters import can_be_rewritten, rewriter_of
-from sidestream.errors import ConfigurationError, LogUnavailable
+from sidestream.errors import ConfigurationError, LeaseLost, LogUnavailable
 from sidestream.logs.rewriting import LogRewriter
 from sidestream.logs.verifying import entries_of
 from sidestream.ports import EventLog
@@ -166,6 +167,34 @@ def test_a_topic_can_be_made_anew_that_was_flushed(written: Written) -> None:
     assert firsts(written) == [b"1", b"2", b"3"]
 
 
+@pytest.mark.parametrize("stands_there", [False, True], ids=["nothing-is-left", "something-stands-there"])
+def test_what_is_written_anew_was_recorded_now_its_first_entry_too(written: Written, stands_there: bool) -> None:
+    a_minute_ago = time.time() * 1000 - 60_000  # clocks need not agree to the second
+    written.record(TOPIC, [b"1"] if stands_there else [])
+
+    rewrite(written, [b"1", b"2"])
+
+    assert [entry.data for entry in entries_of(written.log, TOPIC) if entry.recorded_ms < a_minute_ago] == []
+
+
+def test_on_redis_it_was_recorded_now_however_old_the_entry_is_that_stood_last(on_redis: InRedis) -> None:
+    a_minute_ago = time.time() * 1000 - 60_000
+    on_redis.client.xadd(TOPIC, {"data": b"1"}, id="1000-0")
+
+    rewrite(on_redis, [b"1", b"2"])
+
+    assert [entry.data for entry in entries_of(on_redis.log, TOPIC) if entry.recorded_ms < a_minute_ago] == []
+
+
+def test_on_redis_no_position_is_given_twice_although_its_clock_was_set_back(on_redis: InRedis) -> None:
+    in_a_day = int(time.time() * 1000) + 86_400_000
+    on_redis.client.xadd(TOPIC, {"data": b"1"}, id=f"{in_a_day}-7")
+
+    rewrite(on_redis, [b"1"])
+
+    assert [entry.position for entry in entries_of(on_redis.log, TOPIC)] == [f"{in_a_day + 1}-0"]
+
+
 def test_a_topic_whose_beginning_was_taken_is_whole_again(written: Written) -> None:
     written.record(TOPIC, [b"1", b"2", b"3"])
     written.trim(TOPIC, written.log.read(TOPIC, None, 3)[1].position)
@@ -276,6 +305,54 @@ def test_on_redis_nothing_else_is_left_of_one_that_fails_half_way(on_redis: InRe
     with pytest.raises(LogUnavailable):
         rewrite(on_redis, Anew([b"new"] * 2000, fail))
     assert wires(on_redis) == [b"old"]
+    assert list(on_redis.client.scan_iter()) == [TOPIC.encode()]
+
+
+class Lost:
+    """Wires on whose way the right to write is lost, for good."""
+
+    def __init__(self, wires: Sequence[bytes], after: int, happens: Callable[[], object] = lambda: None) -> None:
+        self._wires = wires
+        self._after = after
+        self._happens = happens
+        self._is_lost = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._wires[: self._after]
+        if not self._is_lost:
+            self._happens()
+        self._is_lost = True
+        yield from self._wires[self._after :]
+
+    def may_write(self) -> None:
+        if self._is_lost:
+            raise LeaseLost("somebody else may be at it")
+
+
+@pytest.mark.parametrize("after", [0, 700, 1000], ids=["before-the-first", "half-way", "before-the-last-step"])
+def test_who_has_lost_the_right_stops_before_the_next_write_and_the_topic_is_as_it_was(written: Written, after: int) -> None:
+    written.record(TOPIC, [b"old", b"theirs"])
+    anew = [f"new {number}".encode() for number in range(1000)]
+    lost = Lost(anew, after)
+
+    with rewriter_for(written) as rewriter, pytest.raises(LeaseLost):
+        rewriter.rewrite(TOPIC, lost, is_theirs, lost.may_write)
+    assert wires(written)[:2] == [b"old", b"theirs"]
+    assert written.log.extent(TOPIC).trimmed_to is None
+
+    rewrite(written, anew, is_theirs)
+    assert [wire for wire in firsts(written) if wire != b"theirs"] == anew
+
+
+def test_on_redis_who_has_lost_the_right_leaves_what_another_one_fills_beside_it(on_redis: InRedis) -> None:
+    on_redis.record(TOPIC, [b"old"])
+    lost = Lost([b"new"] * 1000, 1000, lambda: on_redis.client.set("orders:anew", "another's"))
+
+    with rewriter_for(on_redis) as rewriter, pytest.raises(LeaseLost):
+        rewriter.rewrite(TOPIC, lost, is_theirs, lost.may_write)
+    assert on_redis.client.get("orders:anew") == b"another's"
+
+    rewrite(on_redis, [b"new"])
     assert list(on_redis.client.scan_iter()) == [TOPIC.encode()]
 
 

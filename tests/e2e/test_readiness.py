@@ -9,6 +9,7 @@ import pytest
 from services.assets import bootstrap as assets
 from services.bridge import bootstrap as bridge
 from services.orders import bootstrap as orders
+from services.shipping import bootstrap as shipping
 from sidestream.adapters.memory_events import MemoryEventStore
 from sidestream.adapters.memory_log import MemoryLog
 from sidestream.errors import LogUnavailable, PublishFailed, StoreAway
@@ -17,7 +18,7 @@ from tests.e2e.ordering import PLACE
 from tests.e2e.write_side import Backstage, WriteSide, writing
 from tests.waiting import until
 
-BOOTSTRAPS = {"orders": orders, "assets": assets, "bridge": bridge}
+BOOTSTRAPS = {"orders": orders, "assets": assets, "bridge": bridge, "shipping": shipping}
 BRIDGED = {"type": "till.opened", "source": "/till/3", "payload": {}}
 
 

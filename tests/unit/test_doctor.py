@@ -85,6 +85,8 @@ LIVE: Sequence[tuple[str, Severity, Live, str]] = [
     ("SD503", ERROR, sidecar(problem="Connection refused"), "Connection refused"),
     ("SD503", ERROR, running(sidecars={"tally": TALLY, "votes": SidecarSeen("votes", problem="refused")}), "others of the system answer"),
     ("SD508", ERROR, running(apps={"votes": AppHeard("votes", problem="Connection refused")}), "Connection refused"),
+    ("SD508", NOTE, running(apps={"votes": AppHeard("votes", problem="refused")}, left_out=frozenset({"votes"})), "--except votes"),
+    ("SD508", ERROR, running(apps={"votes": AppHeard("votes", problem="refused")}, left_out=frozenset({"tally"})), "last words"),
     ("SD509", ERROR, running(apps={"tally": AppHeard("tally", unready="tally: the log is away")}), "the log is away"),
     ("SD510", ERROR, running(apps={"votes": AppHeard("votes", problem="timed out", frozen=True)}), "app votes"),
     ("SD510", ERROR, sidecar(problem="timed out", frozen=True), "sidecar of tally"),
@@ -165,6 +167,15 @@ def test_what_runs_and_is_not_well_yields_exactly_its_finding(code: str, severit
     assert (finding.code, finding.severity) == (code, severity)
     assert said in finding.place + finding.found
     assert finding.remedy
+
+
+def test_the_sidecar_of_an_app_that_was_left_out_waits_for_it_and_is_none_to_be_restarted() -> None:
+    away, unasked = {"tally": AppHeard("tally", problem="refused")}, {"tally": replace(TALLY, topics=frozenset())}
+    left_out = running(apps=away, sidecars=unasked, answering=frozenset({"votes"}), left_out=frozenset({"tally"}))
+
+    assert [(each.code, each.severity) for each in look(replace(well(), live=left_out))] == [("SD508", NOTE)]
+    there = replace(left_out, apps={}, answering=frozenset({"tally"}))
+    assert [each.code for each in look(replace(well(), live=there))] == ["SD505"], "it is there, and was not asked"
 
 
 def test_a_system_that_is_well_has_no_findings() -> None:

@@ -1,7 +1,8 @@
 """A store held against a log that was flushed, cut or written to by others; and the topic written anew."""
 
+import tracemalloc
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import pytest
 
@@ -12,7 +13,8 @@ from sidestream.identifiers import new_id
 from sidestream.logs.as_relayed import as_relayed
 from sidestream.logs.rewriting import rewrite_topic
 from sidestream.logs.verifying import verify_topic
-from sidestream.ports import Append
+from sidestream.ports import Append, LogEntry
+from sidestream.publishing.track import SPAN
 from tests.unit.test_relay import event
 
 
@@ -69,6 +71,17 @@ def test_a_lost_end_is_sent_again(store: MemoryEventStore) -> None:
     assert (found.missing, found.only_the_end, found.send_after) == (((25, 30),), True, 24)
 
 
+def test_an_end_that_no_relay_has_on_its_way_at_once_is_none_to_be_sent_again() -> None:
+    store, log = MemoryEventStore(), MemoryLog()
+    facts = tuple(NewEvent(topic="orders", id=str(number), source="/elsewhere", type="noted") for number in range(SPAN + 1))
+    first, *_ = store.append([Append(None, facts)])
+    store.mark_published("orders", SPAN + 1)
+
+    assert verify_topic(store, log, "orders").send_after is None
+    log.record("orders", [first.wire])
+    assert verify_topic(store, log, "orders").send_after == 1
+
+
 def test_a_flush_that_others_published_after_is_told_by_its_ranges(store: MemoryEventStore) -> None:
     log = MemoryLog()
     log.record("orders", [*wires(store)[20:22], *strangers(2), *wires(store)[25:]])
@@ -116,6 +129,66 @@ def test_an_older_epochs_events_are_missed_too(store: MemoryEventStore) -> None:
     assert (found.found, found.only_the_end) == (29, False), "its number is none of the present count"
 
 
+def test_numbers_that_the_store_lacks_are_none_of_its_findings(store: MemoryEventStore) -> None:
+    log, ours = MemoryLog(), wires(store)
+    beyond = [ours[4].replace(b'"00000000000000000005"', number) for number in (b'"00000000000000000031"', b'"9223372036854775807"')]
+    log.record("orders", [*beyond, *ours])
+
+    assert verify_topic(store, log, "orders").whole
+
+
+def test_the_second_event_under_a_number_changes_nothing_as_it_changes_no_row(store: MemoryEventStore) -> None:
+    log, ours = MemoryLog(), wires(store)
+    name = decode_event(ours[9]).id
+    another = ours[9].replace(name.encode(), b"another-id")
+
+    log.record("orders", [*ours, another])
+    assert verify_topic(store, log, "orders").whole
+
+    log.rewrite("orders", [*ours[:9], another, *ours[9:]])
+    found = verify_topic(store, log, "orders")
+    assert (len(found.strangers_number), found.missing) == (1, ((10, 10),)), "who comes first has the number"
+
+
+def test_what_is_published_while_the_log_is_read_is_not_missing(store: MemoryEventStore) -> None:
+    class Busy(MemoryLog):
+        """A log in whose last page's shadow the relay publishes on."""
+
+        def read(self, topic: str, start: str | None, limit: int) -> Sequence[LogEntry]:
+            page = super().read(topic, start, limit)
+            stored = store.append([Append("order-0", (event("order-0"),))])
+            self.record(topic, [each.wire for each in stored])
+            store.mark_published(topic, stored[-1].sequence)
+            return page
+
+    log = Busy()
+    log.record("orders", wires(store))
+
+    found = verify_topic(store, log, "orders")
+
+    assert (found.whole, found.stored) == (True, 30)
+
+
+def test_memory_grows_by_a_few_bytes_an_event() -> None:
+    few, more = peak_bytes(2_000), peak_bytes(6_000)
+
+    assert (more - few) / 4_000 < 16
+
+
+def peak_bytes(count: int) -> int:
+    """Return the most memory that verifying so many events takes beside the store and the log."""
+    store, log = MemoryEventStore(), MemoryLog()
+    facts = tuple(NewEvent(topic="orders", id=new_id(), source="/elsewhere", type="noted") for _ in range(count))
+    log.record("orders", [stored.wire for stored in store.append([Append(None, facts)])])
+    store.mark_published("orders", count)
+    tracemalloc.start()
+    try:
+        assert verify_topic(store, log, "orders").whole
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_topic_written_anew_has_all_of_the_store_in_order_and_what_others_wrote(store: MemoryEventStore) -> None:
     log, theirs = MemoryLog(), strangers(4)
     log.record("orders", [*wires(store)[20:22], *theirs[:2], *wires(store)[25:], *theirs[2:]])
@@ -144,10 +217,12 @@ class Interrupted:
         self._log = log
         self._append = append
 
-    def rewrite(self, topic: str, wires: Iterable[bytes], keep: Callable[[bytes], bool]) -> None:
+    def rewrite(
+        self, topic: str, wires: Iterable[bytes], keep: Callable[[bytes], bool], may_write: Callable[[], None] = lambda: None
+    ) -> None:
         list(wires)
         self._append()
-        self._log.rewrite(topic, wires, keep)
+        self._log.rewrite(topic, wires, keep, may_write)
         self._append()
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from sidestream.adapters.memory_events import MemoryEventStore
 from sidestream.adapters.memory_log import MemoryLog
-from sidestream.errors import UnreadableEvent
+from sidestream.errors import StoreAway, UnreadableEvent
 from sidestream.event import decode_event
 from sidestream.ports import Append
 from sidestream.publishing.leading import PAUSE, RELAY, Standstill
@@ -109,6 +109,75 @@ async def test_a_standstill_is_renewed_as_long_as_its_block_runs() -> None:
         await until(lambda: time.monotonic() > ended)
         assert not store.lease(PAUSE, "somebody else", LEASE)
     assert store.lease(PAUSE, "somebody else", LEASE)
+
+
+class Clock:
+    """Seconds that a test lets pass, for a store in milliseconds and for who holds a lease of it."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def milliseconds(self) -> int:
+        return int(self.seconds * 1000)
+
+
+async def test_a_standstill_whose_process_stood_still_for_too_long_is_not_held_any_more() -> None:
+    clock = Clock()
+    with Standstill(MemoryEventStore(clock_ms=clock.milliseconds), RELAY, 60, clock) as lead:
+        seen = [lead.is_held]
+        assert lead.held(0)
+        for clock.seconds in (0.0, 59.9, 60.0):
+            seen.append(lead.is_held)
+    assert seen == [False, True, True, False]
+
+
+async def test_a_standstill_that_somebody_else_has_taken_over_says_so() -> None:
+    clock = Clock()
+    store = MemoryEventStore(clock_ms=clock.milliseconds)
+    with Standstill(store, RELAY, LEASE) as lead:
+        assert lead.held(0)
+        clock.seconds = 2 * LEASE
+        while not store.lease(RELAY, "somebody else", 60):
+            clock.seconds += 2 * LEASE
+        await until(lambda: not lead.is_held)
+
+
+async def test_a_lease_that_was_renewed_too_late_is_lost_although_it_is_free_again() -> None:
+    """Somebody may have led meanwhile."""
+    clock, asked = Clock(), list[float]()
+
+    class Slow(MemoryEventStore):
+        def lease(self, name: str, holder: str, seconds: float) -> bool:
+            asked.append(clock.seconds)
+            if len(asked) == 2:
+                clock.seconds = LEASE + 1  # the process stands still while it asks
+            return super().lease(name, holder, seconds)
+
+    with Standstill(Slow(clock_ms=clock.milliseconds), RELAY, LEASE, clock) as lead:
+        assert lead.held(0)
+        await until(lambda: len(asked) >= 2 and not lead._renewing.is_alive())
+        clock.seconds = 0.0  # whatever the clock says now
+        assert not lead.is_held
+
+
+async def test_a_store_that_is_away_for_a_moment_costs_no_lease() -> None:
+    class Away(MemoryEventStore):
+        asked = 0
+
+        def lease(self, name: str, holder: str, seconds: float) -> bool:
+            self.asked += 1
+            if self.asked == 2:
+                raise StoreAway("for a moment")
+            return super().lease(name, holder, seconds)
+
+    clock, store = Clock(), Away()
+    with Standstill(store, RELAY, LEASE, clock) as lead:
+        assert lead.held(0)
+        await until(lambda: store.asked >= 4)
+        assert lead.is_held
 
 
 async def test_a_leader_publishes_nothing_before_its_check_has_passed() -> None:

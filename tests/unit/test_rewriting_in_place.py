@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sidestream.adapters.memory_log import MemoryLog
-from sidestream.errors import LogUnavailable
+from sidestream.errors import LeaseLost, LogUnavailable
 from sidestream.logs.rewriting_in_place import InPlace
 from sidestream.logs.verifying import entries_of
 from sidestream.ports import LogEntry
@@ -188,6 +188,39 @@ def test_with_nothing_to_write_nothing_is_given_up(log: MemoryLog) -> None:
     log.record(TOPIC, OURS)
     InPlace(log, Ends(log, Others(log))).rewrite(TOPIC, [], is_theirs)
     assert firsts(log) == OURS
+
+
+class Counted(Ends):
+    """Counts what is written."""
+
+    writes = 0
+
+    def begin(self, topic: str, wire: bytes) -> str:
+        self.writes += 1
+        return super().begin(topic, wire)
+
+    def append(self, topic: str, wires: Sequence[bytes]) -> None:
+        self.writes += 1
+        super().append(topic, wires)
+
+    def forget_before(self, topic: str, position: str) -> None:
+        self.writes += 1
+        super().forget_before(topic, position)
+
+
+@pytest.mark.parametrize("allowed", range(5))
+def test_before_every_write_it_is_asked_whether_that_is_allowed_still(log: MemoryLog, others: Others, allowed: int) -> None:
+    ends, asked = Counted(log, others), list[int]()
+
+    def may_write() -> None:
+        assert ends.writes == len(asked)
+        if len(asked) == allowed:
+            raise LeaseLost("somebody else may be at it")
+        asked.append(ends.writes)
+
+    with contextlib.suppress(LeaseLost):
+        InPlace(log, ends).rewrite(TOPIC, OURS, is_theirs, may_write)
+    assert (ends.writes, ends.given_up) == (min(allowed, 4), allowed == 4)
 
 
 _meanwhile = st.lists(st.text("abc", max_size=2), max_size=30)

@@ -22,6 +22,18 @@ def test_a_folder_is_free_again_afterwards(tmp_path: Path) -> None:
             pass
 
 
+def test_which_apps_are_left_to_somebody_else_is_known_as_long_as_the_system_runs(tmp_path: Path) -> None:
+    place, expected = SystemFolder(tmp_path), pytest.raises(CannotStart, match=f"process {os.getpid()}\\)")
+    assert place.left_out == frozenset()
+    with place.claimed("a start", ("tally", "votes")):
+        assert SystemFolder(tmp_path).left_out == {"tally", "votes"}
+        with expected, SystemFolder(tmp_path).claimed("a reset"):
+            pytest.fail("both hold it")
+    assert place.left_out == frozenset()
+    (tmp_path / "running").write_text("4711\ntally\n")
+    assert place.left_out == frozenset(), "killed: nobody holds the folder"
+
+
 def test_secrets_are_readable_by_the_owner_only(tmp_path: Path) -> None:
     place = SystemFolder(tmp_path)
 

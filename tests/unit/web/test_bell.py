@@ -45,7 +45,7 @@ def test_the_sidecar_is_told_every_topic_in_bulk(client: TestClient) -> None:
 
 
 def test_a_bulk_rings_once_and_every_entry_is_answered(client: TestClient, rung: Rung) -> None:
-    answer = client.post("/bell/orders.0", json=a_bulk(3))
+    answer = client.post("/bell/orders.0?whatever=the-sidecar-adds", json=a_bulk(3))
     assert answer.json() == {"statuses": [{"entryId": f"e{at}", "status": "SUCCESS"} for at in range(3)]}
     assert rung.topics == ["orders.0"]
 
