@@ -39,7 +39,7 @@ class Day:
     """A system, its broker and what it was promised. Made by `a_day`.
 
     `votes_door` and `bank_door` say where clients post; `unpayable` are the amounts at which an account ends, `parked` how
-    many events of each projection must be parked, `language` which version the bank and its readers speak.
+    many events of each projection must be parked, `deployed` is what programs are told that were deployed since the day began.
     """
 
     def __init__(self, seed: int, system: System, broker: Broker, database: str) -> None:
@@ -50,7 +50,7 @@ class Day:
         self.loads: list[Load] = []
         self.unpayable: set[int] = {TOO_LARGE}
         self.parked = {"tally": 0, "balances": 0}
-        self.language = "1"
+        self.deployed: dict[str, str] = {}
         self.history: list[str] = []
         self.expected: dict[str, object] = {}
         self.votes_door: Callable[[], str] = lambda: system["votes"].url
@@ -111,11 +111,16 @@ class Day:
         doors = {name: self.system[name].url for name in PROJECTIONS} | (doors or {})
         polls = list(tally_of(self.loads))
         await self._reads("the tally", lambda: tally_now(doors["tally"], polls), lambda: tally_of(self.loads))
-        await self.all_published()
-        await self._reads("balances", lambda: _get(f"{doors['balances']}/balances"), self._balances)
+        await self.deposits_are_exact(doors["balances"])
         await self._reads("casts", lambda: _get(f"{doors['balances']}/casts"), lambda: casts_in(self.broker.entries("votes")))
         for projection, expected in self.parked.items():
             await self._parks(projection, expected)
+
+    async def deposits_are_exact(self, door: str = "") -> None:
+        """Every accepted deposit stands in the log once, and what stands there in order is in the balances."""
+        await self.all_published()
+        door = door or self.system["balances"].url
+        await self._reads("balances", lambda: _get(f"{door}/balances"), self._balances)
 
     def _balances(self) -> dict[str, list[object]]:
         return balances_of(deposits_in(self.broker.entries("accounts")), self.unpayable)

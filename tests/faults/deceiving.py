@@ -11,7 +11,7 @@ from sidestream.backbone import connect
 from sidestream.identifiers import now
 from sidestream.launcher.parts import APP_IS_HEALTHY, Part
 from sidestream.settings import Settings
-from tests.apps.balances.bootstrap import POISON, Balances
+from tests.apps.balances.bootstrap import MENDED, POISON, Balances
 from tests.apps.bank import language
 from tests.faults.answers import Wire, wire_to
 from tests.faults.day import TOO_LARGE, Day, Fault, kill_and_start
@@ -84,7 +84,8 @@ async def a_poison_event_among_good_ones(day: Day, load: Load) -> None:
     day.parked["balances"] += 3
     await load.reached(1.0)
     await day.be_exact()
-    tried = await asyncio.to_thread(_retry, day, Balances(mended=True), day.language)
+    await _deploy(day, {MENDED: "1"})
+    tried = await asyncio.to_thread(_retry, day)
     assert tried.applied == 3, tried
     day.unpayable.discard(POISON)
     day.parked["balances"] -= 3
@@ -100,17 +101,15 @@ async def an_event_the_database_refuses(day: Day, load: Load) -> None:
 async def a_schema_version_the_reader_does_not_know(day: Day, load: Load) -> None:
     """Half of the load is written in a newer language: parked, not lost; a program that knows it, and a retry, drain them."""
     await load.reached(day.dice.random() * 0.5)
-    bank, balances = day.system["bank"].app, day.system["balances"].app
+    bank = day.system["bank"].app
     await _start_with(bank, {language.SPOKEN: "2"})
     await load.reached(1.0)
     await load.deposit(_deposits(f"newer-{load.name}", [1, 2]), day.bank_door)
     await day.all_published()
     waiting = await asyncio.to_thread(_newer, day)
     await until(lambda: _counts(day) == {waiting + day.parked["balances"]}, 30, lambda: f"{waiting} parked; found {_counts(day)}")
-    day.language = "2"
-    await _start_with(balances, {language.SPOKEN: "2"})
-    await balances.ready(APP_IS_HEALTHY)
-    tried = await asyncio.to_thread(_retry, day, Balances(), "2")
+    await _deploy(day, {language.SPOKEN: "2"})
+    tried = await asyncio.to_thread(_retry, day)
     assert tried.applied == waiting > 0, (tried, waiting)
 
 
@@ -133,6 +132,14 @@ def _deposits(account: str, amounts: Sequence[int]) -> list[dict[str, str | int]
     return [{"account": account, "request": f"{account}-{at}", "cents": cents} for at, cents in enumerate(amounts)]
 
 
+async def _deploy(day: Day, environment: Mapping[str, str]) -> None:
+    """Start another program of the balances; what an operator starts from now on is of it too."""
+    balances = day.system["balances"].app
+    day.deployed |= environment
+    await _start_with(balances, day.deployed)
+    await balances.ready(APP_IS_HEALTHY)
+
+
 async def _start_with(part: Part, environment: Mapping[str, str]) -> None:
     part.program = replace(part.program, environment={**part.program.environment, **environment})
     await kill_and_start(part)
@@ -151,13 +158,16 @@ def _counts(day: Day) -> set[int]:
     return {len(events) for events in day.parked_in("balances").values()}
 
 
-def _retry(day: Day, projection: Balances, version: str) -> Retried:
-    """Try again with another program, beside the running one, as the operator's verb does."""
+def _retry(day: Day) -> Retried:
+    """Try again in every generation that follows, as the operator's verb does; return what came of it in the live one."""
     settings = Settings.model_validate({"SIDESTREAM_DATA": str(day.system.folder.data), "SIDESTREAM_DATABASE_URL": day.database})
+    spoken, mended = day.deployed.get(language.SPOKEN, "1"), bool(day.deployed.get(MENDED))
+    tried = {}
     with closing(connect(settings).read_models("balances")) as read_models:
-        live = next(info.name for info in read_models.generations() if info.live)
-        with closing(read_models.open(live)) as generation:
-            return retry(Rule(projection, language.registry(version)), generation, now)
+        for info in (info for info in read_models.generations() if info.state == "ready"):
+            with closing(read_models.open(info.name)) as generation:
+                tried[info.live] = retry(Rule(Balances(mended=mended), language.registry(spoken)), generation, now)
+    return tried[True]
 
 
 DECEITS: Sequence[Fault] = (

@@ -4,6 +4,7 @@ Neither rule forgives: any loss, repeat or disorder shows. A deposit of POISON c
 """
 
 import hashlib
+import os
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -24,6 +25,8 @@ from tests.apps.bank.language import Deposited
 
 POISON: Final = 66_600_666
 """No amount that a client draws."""
+MENDED: Final = "BALANCES_MENDED"
+"""The variable that says that the mended program is deployed."""
 
 
 class Balance(msgspec.Struct, frozen=True):
@@ -86,7 +89,7 @@ def casts(live: Live) -> dict[str, int]:
 
 
 def projection() -> Projection:
-    return Balances()
+    return Balances(mended=bool(os.environ.get(MENDED)))
 
 
 def registry() -> Registry:

@@ -16,6 +16,8 @@ from sidestream.settings import Settings
 from sidestream.web.app import new_app
 from tests.apps.bank.language import Deposited, registry
 
+STORE = "bank"
+
 
 class Deposit(BaseModel):
     account: str
@@ -28,7 +30,7 @@ def create_app(settings: Settings, backbone: Backbone) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        store = backbone.event_store("bank")
+        store = backbone.event_store(STORE)
         publisher = backbone.publisher()
         async with Relay(store, publisher, sweep_seconds=settings.sweep_seconds) as relay:
             app.state.store, app.state.ring = store, relay.ring
