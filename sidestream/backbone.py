@@ -108,10 +108,11 @@ class DaprBackbone:
 
     def publisher(self) -> Publisher:
         """Return the sidecar's bulk publish. It stands still while the log is moved to another broker."""
-        from sidestream.adapters.dapr_publisher import DaprPublisher
+        from sidestream.adapters.dapr_publisher import DaprPublisher, load_sdk_ahead
         from sidestream.publishing.standstill import Gate, StandingPublisher
 
         settings = self._settings
+        load_sdk_ahead()
         way_out = DaprPublisher(pubsub=settings.pubsub, grpc_port=settings.dapr_grpc_port, api_token=settings.dapr_api_token)
         tracing = tracing_of(settings.app_id)
         return StandingPublisher(TracedPublisher(way_out, tracing) if tracing else way_out, Gate(settings.data))

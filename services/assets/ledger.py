@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from services.assets.inventory import Inventory
-from sidestream.event import decode_event
 from sidestream.ports import EventStore
 from sidestream.registry import Registry
+from sidestream.writing.reading import read_stored
 
 Answer = TypeVar("Answer")
 _PAGE = 5000
@@ -28,11 +28,16 @@ class Ledger:
 
         Raises:
             StoreAway: the store cannot be reached.
+            UnknownSchemaVersion, UnreadableEvent: there is an event that this program does not understand. Without it the
+                inventory would be another one, so that nothing is answered until a program that does is deployed.
         """
         with self._lock:
             while events := self._store.follow(self._position, _PAGE):
                 for stored in events:
-                    envelope = decode_event(stored.wire)
-                    self._inventory.apply(self._registry.read(envelope), envelope)
+                    self._inventory.apply(*read_stored(self._registry, stored))
                     self._position = stored.position
             return question(self._inventory)
+
+    def check(self) -> None:
+        """Return when questions can be answered; raises what `ask` raises."""
+        self.ask(lambda _: None)

@@ -7,7 +7,9 @@ and has no deadline for a publish; and because gRPC's own back-off after a sidec
 
 import asyncio
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from sidestream.event import CONTENT_TYPE
@@ -91,8 +93,18 @@ class DaprPublisher:
         self._channel = self._stub = self._home = None
 
 
+def load_sdk_ahead() -> None:
+    """Begin to import what the first publish needs, for an app that will publish: else its first events wait for that."""
+
+    def load() -> None:
+        with suppress(ImportError):  # the publish itself says so
+            _load_sdk()
+
+    threading.Thread(target=load, name="load the SDK").start()
+
+
 def _load_sdk() -> tuple[Any, Any]:
-    """Import what is needed to connect: a quarter of a second, in a thread, and only where something is published."""
+    """Import what is needed to connect: a quarter of a second (over one on a busy machine), in a thread, and only by who publishes."""
     # gRPC's fork handlers abort a child between fork and exec while calls are running (SIGABRT, 18 of 900 programs started).
     # Nobody needs them here: a forked process makes a channel of its own.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")

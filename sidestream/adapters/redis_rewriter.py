@@ -1,7 +1,8 @@
 """A Redis or Valkey stream replaced in one step: the new one is filled beside it, then renamed over it.
 
-Entries get new ids, so that a checkpoint of the old stream is not taken for one of the new. Consumer groups do not survive
-the renaming; the sidecar makes them again. Not for Redis Cluster, where two keys may lie on two servers.
+Entries get new ids, so that a checkpoint of the old stream is not taken for one of the new. An id is the time of recording:
+the new ones begin now, however old the old ones were. Consumer groups do not survive the renaming; the sidecar makes them again.
+Not for Redis Cluster, where two keys may lie on two servers.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -46,7 +47,7 @@ class RedisRewriter:
             self._server.delete(beside)
             try:
                 others = filter(keep, self._between(topic, _BEGINNING, copied_to))
-                self._add(beside, chain(wires, others), may_write, _after(copied_to))
+                self._add(beside, chain(wires, others), may_write, self._now_behind(copied_to))
                 while not self._has_taken_place(topic, beside, copied_to, may_write):
                     end = self._end(topic)
                     self._add(beside, self._between(topic, copied_to, end), may_write)
@@ -64,6 +65,11 @@ class RedisRewriter:
     def _end(self, topic: str) -> str:
         newest = self._server.xrevrange(topic, count=1)
         return str(newest[0][0].decode()) if newest else _BEGINNING
+
+    def _now_behind(self, end: str) -> str:
+        """Return an id of now, of a later millisecond than the old stream's last entry in any case; the server counts on from it."""
+        seconds, microseconds = self._server.time()
+        return f"{max(seconds * 1000 + microseconds // 1000, int(end.partition('-')[0]) + 1)}-0"
 
     def _between(self, topic: str, after: str, end: str) -> Iterator[bytes]:
         """Yield what was added after one entry up to another."""
@@ -92,8 +98,3 @@ class RedisRewriter:
         except (redis.RedisError, OSError) as error:
             problem = f"{topic} was not written anew, or only the answer was lost. It is whole; run it again"
             raise LogUnavailable(f"{self._address}: {problem}: {error}") from error
-
-
-def _after(end: str) -> str:
-    """Return an id of a later millisecond than the old stream's last entry, from which the server counts on."""
-    return f"{int(end.partition('-')[0]) + 1}-0"

@@ -1,9 +1,10 @@
 """`sidestream events list | show | tail | trace | replay`: what is recorded, told to people and handed to subscribers."""
 
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from sidestream.cli.events_options import Correlation, Count, Inbox, Since, Source, Start, Store, Stream, Topics, Types, Until
 from sidestream.cli.events_replay import replay
 from sidestream.cli.events_trace import trace
 from sidestream.cli.rebuilds import RUN_FILE, Data, File, Json
@@ -16,17 +17,6 @@ if TYPE_CHECKING:
     from sidestream.logs.finding import Found, Standing, Stretch, Wanted
 
 app = typer.Typer(help="Events as they stand in a log.", no_args_is_help=True)
-
-Topics = Annotated[list[str] | None, typer.Option("--topic", help="only this topic; may be said again")]
-Types = Annotated[list[str] | None, typer.Option("--type", help="only this type; may be said again")]
-Stream = Annotated[str, typer.Option("--stream", help="only this stream")]
-Source = Annotated[str, typer.Option("--source", help="only of this source")]
-Correlation = Annotated[str, typer.Option("--correlation", help="only of this conversation")]
-Since = Annotated[str, typer.Option("--since", help="a time with its zone, a position, or TOPIC=POSITION,…; inclusive")]
-Until = Annotated[str, typer.Option("--until", help="the same, of the last one; inclusive")]
-Count = Annotated[int | None, typer.Option("--count", min=1, help="so many events at most")]
-Store = Annotated[str, typer.Option("--store", help="look into the event store of this service, not into the broker's log")]
-Inbox = Annotated[str, typer.Option("--inbox", help="look into the inbox log of this projection")]
 
 _POLL_SECONDS: Final = 0.2
 
@@ -46,7 +36,7 @@ def list_events(
     since: Since = "",
     until: Until = "",
     count: Count = None,
-    start: Annotated[Literal["first", "last"], typer.Option("--start", help="with --count: the first ones, or the last ones")] = "first",
+    start: Start = "first",
     reverse: Annotated[bool, typer.Option("--reverse", help="newest first")] = False,
     store: Store = "",
     inbox: Inbox = "",

@@ -55,12 +55,18 @@ def opened(place: Place) -> Iterator[Opened]:
 
 @contextmanager
 def _broker(place: Place) -> Iterator[Opened]:
+    from sidestream.adapters.no_log import NoLog
     from sidestream.cli.declared import declared
 
     with declared(place.file, place.data) as found:
         if not found:
             raise ConfigurationError(f"{place.file}: expected a projection, whose registry names the topics, found none.")
         with found[0].broker_log() as log:
+            if isinstance(log, NoLog):
+                raise ConfigurationError(
+                    f"expected a broker with a log to look at, found one that keeps none. Say --inbox PROJECTION for what was delivered "
+                    f"to one ({', '.join(each.projection.name for each in found)}), or --store SERVICE for what a service has stored."
+                )
             yield Opened(log, tuple(sorted({topic for each in found for topic in each.registry.topics})))
 
 

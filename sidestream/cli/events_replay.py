@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sidestream.cli.events_options import Correlation, Count, Inbox, Since, Source, Store, Stream, Topics, Types, Until
 from sidestream.cli.rebuilds import RUN_FILE, Data, File, Json
 
 if TYPE_CHECKING:
@@ -16,18 +17,20 @@ if TYPE_CHECKING:
 def replay(
     to: Annotated[str, typer.Option("--to", metavar="URL|APP", help="who gets them: an address, or an app of dapr.yaml")],
     path: Annotated[str, typer.Option("--path", help="the door of the app")] = "/events",
-    topic: Annotated[list[str] | None, typer.Option("--topic", help="only this topic; may be said again")] = None,
-    type: Annotated[list[str] | None, typer.Option("--type", help="only this type; may be said again")] = None,  # noqa: A002
-    stream: Annotated[str, typer.Option("--stream", help="only this stream")] = "",
-    source: Annotated[str, typer.Option("--source", help="only of this source")] = "",
-    correlation: Annotated[str, typer.Option("--correlation", help="only of this conversation")] = "",
-    since: Annotated[str, typer.Option("--since", help="a time with its zone, a position, or TOPIC=POSITION,…; inclusive")] = "",
-    until: Annotated[str, typer.Option("--until", help="the same, of the last one; inclusive")] = "",
+    topic: Topics = None,
+    type: Types = None,  # noqa: A002 - the option's name
+    stream: Stream = "",
+    source: Source = "",
+    correlation: Correlation = "",
+    since: Since = "",
+    until: Until = "",
     after: Annotated[str, typer.Option("--after", help="TOPIC=POSITION,… behind which to go on")] = "",
-    count: Annotated[int | None, typer.Option("--count", min=1, help="so many events at most")] = None,
+    count: Count = None,
     rate: Annotated[float | None, typer.Option("--rate", min=0.001, help="so many events a second at most")] = None,
     attempts: Annotated[int, typer.Option("--attempts", min=1, help="how often one event is tried, with longer and longer pauses")] = 6,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say how many there are; hand over nothing")] = False,
+    store: Store = "",
+    inbox: Inbox = "",
     file: File = RUN_FILE,
     data: Data = None,
     as_json: Json = False,
@@ -43,7 +46,7 @@ def replay(
 
     address = address_of(to, path, read(file).apps)
     wanted = Wanted(frozenset(type or ()), stream, source, correlation)
-    with opened(Place(file, data, tuple(topic or ()))) as where:
+    with opened(Place(file, data, tuple(topic or ()), store, inbox)) as where:
         stretch = stretch_of(where, since, until, after)
         replayed, problem = _replayed(where, stretch, wanted, address, count=count, rate=rate, attempts=attempts, dry_run=dry_run)
     go_on = ",".join(f"{topic}={(replayed.done.get(topic) or stretch.after.get(topic) or 'start')}" for topic in where.topics)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sidestream.cli.events_options import Inbox, Store, Topics
 from sidestream.cli.rebuilds import RUN_FILE, Data, File, Json
 
 if TYPE_CHECKING:
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
 def trace(
     conversation: Annotated[str, typer.Argument(metavar="CORRELATION", help="a correlation id; the id of one of its events will do")],
-    topic: Annotated[list[str] | None, typer.Option("--topic", help="only this topic; may be said again")] = None,
+    topic: Topics = None,
+    store: Store = "",
+    inbox: Inbox = "",
     file: File = RUN_FILE,
     data: Data = None,
     as_json: Json = False,
@@ -24,7 +27,7 @@ def trace(
     """Show a conversation: each event below the one that it was done because of. Exit code 1 when there is none."""
     from sidestream.cli.events_logs import Place, opened
 
-    with opened(Place(file, data, tuple(topic or ()))) as where:
+    with opened(Place(file, data, tuple(topic or ()), store, inbox)) as where:
         correlation, roots = told(where, conversation)
     if not roots:
         typer.echo(f"{conversation}: expected a conversation or an event on {', '.join(where.topics)}; found none.", err=True)

@@ -2,7 +2,8 @@
 
 One rule for malformed input, whatever is wrong with it (not JSON, not UTF-8, a field missing or of the wrong type): 400.
 Only a body that does not say that it is JSON is 415.
-What Sidestream raises on purpose has its status in `_STATUS`; anything else is 500, is logged, and tells the client nothing.
+What Sidestream raises on purpose has its status in `_STATUS`; anything else is 500, is logged, and tells the client nothing
+(an event that cannot be read is named).
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,7 +42,10 @@ _STATUS: Final[dict[type[errors.SidestreamError], int]] = {
     errors.LogUnavailable: 503,
     errors.StoreAway: 503,
     errors.TryAgain: 503,
+    errors.UnknownSchemaVersion: 503,
 }
+_SAY_THEMSELVES: Final = (errors.UnreadableEvent,)
+"""Failures of the service whose sentence the client is told: whoever operates it learns which event, and what to do."""
 
 log_line = structlog.get_logger()
 
@@ -137,11 +141,12 @@ def _on_problem(_: Request, error: Exception) -> Response:
 def _on_sidestream_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.SidestreamError)
     status = status_of(error)
-    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+    is_ours, says_itself = status == HTTPStatus.INTERNAL_SERVER_ERROR, isinstance(error, _SAY_THEMSELVES)
+    if is_ours or says_itself:
         where = {"method": request.method, "path": request.url.path, "correlation_id": conversation_of(request.scope)}
         log_line.error("request failed", **where, code=error.code, exc_info=error)
-        return problem(status, "The service failed. Its log says why.", code=error.code)
-    return problem(status, str(error), code=error.code)
+    detail = "The service failed. Its log says why." if is_ours and not says_itself else str(error)
+    return problem(status, detail, code=error.code)
 
 
 def _on_validation(request: Request, error: Exception) -> Response:

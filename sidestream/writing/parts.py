@@ -19,7 +19,7 @@ import structlog
 from starlette.concurrency import run_in_threadpool
 
 from sidestream.backbone import Backbone
-from sidestream.errors import LogUnavailable, NoLogKept, StoreAway
+from sidestream.errors import LogUnavailable, NoLogKept, ReadModelError, StoreAway
 from sidestream.ports import EventLog, ServiceStore
 from sidestream.publishing.relay import Relay
 from sidestream.settings import Settings
@@ -78,13 +78,15 @@ async def writing(backbone: Backbone, name: str, topics: Iterable[str], settings
         store.close()
 
 
-async def _forget_answers(store: ServiceStore, days: float) -> None:
+async def _forget_answers(store: ServiceStore, days: float, every_seconds: float = _FORGET_SECONDS) -> None:
     """Forget, every hour, what was answered so long ago that nobody asks again."""
     while True:
         before_ms = int((time.time() - days * _DAY_SECONDS) * 1000)
-        with suppress(StoreAway):  # in an hour, then
+        try:
             await run_in_threadpool(store.forget_answers, before_ms)
-        await asyncio.sleep(_FORGET_SECONDS)
+        except ReadModelError as error:  # away, or in somebody's way: then the next time
+            _log.warning("store: old answers not forgotten yet", seconds_to_next=every_seconds, error=str(error))
+        await asyncio.sleep(every_seconds)
 
 
 def _checked(check: Callable[[], None], name: str) -> None:

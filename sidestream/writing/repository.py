@@ -18,6 +18,7 @@ from sidestream.errors import StoreAway, WrongExpectedVersion
 from sidestream.event import NewEvent, decode_event
 from sidestream.ports import Answer, Append, EventStore, Snapshot, Snapshots, StoredEvent
 from sidestream.registry import Registry
+from sidestream.writing.reading import read_stored
 
 TRIES: Final = 8
 """How often a command is decided anew because somebody else wrote first."""
@@ -103,7 +104,7 @@ class Repository(Generic[State, Command, Event]):
         """Return an aggregate as it is now; of one that never was the initial state at version 0.
 
         Raises:
-            UnreadableEvent: an event of its stream cannot be understood by this program.
+            UnknownSchemaVersion, UnreadableEvent: this program does not understand an event of its stream (`reading`).
         """
         stream = self._aggregate.stream(identifier)
         found = self._load_after_snapshot(stream)
@@ -123,7 +124,7 @@ class Repository(Generic[State, Command, Event]):
     def _fold_on(self, start: Loaded[State]) -> Loaded[State]:
         state, version = start.state, start.version
         while page := self._store.read_stream(start.stream, after=version, limit=_PAGE):
-            state = self._aggregate.fold((self._registry.read(decode_event(stored.wire)) for stored in page), state)
+            state = self._aggregate.fold((read_stored(self._registry, stored)[0] for stored in page), state)
             version = page[-1].version or version
         return Loaded(start.stream, state, version, version - start.version)
 

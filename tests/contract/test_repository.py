@@ -15,7 +15,7 @@ from sidestream.adapters.memory_events import MemoryEventStore
 from sidestream.adapters.sqlite_events import SqliteEventStore
 from sidestream.aggregate import Aggregate
 from sidestream.causation import Cause
-from sidestream.errors import AlreadyAnswered, CommandRefused, StoreAway, UnreadableEvent, WrongExpectedVersion
+from sidestream.errors import AlreadyAnswered, CommandRefused, StoreAway, UnknownSchemaVersion, UnreadableEvent, WrongExpectedVersion
 from sidestream.event import decode_event
 from sidestream.identifiers import new_id, now
 from sidestream.ports import Answer, Append, ServiceStore, Snapshot, StoredEvent
@@ -125,6 +125,42 @@ def test_an_event_that_cannot_be_read_stops_the_command(store: ServiceStore) -> 
 
     with pytest.raises(UnreadableEvent, match=r"counter\.unknown"):
         counters(store).execute("1", 1)
+
+
+def stored_as(store: ServiceStore, dataschema: str, data: bytes = b'{"by": 1}') -> None:
+    event = msgspec.structs.replace(
+        LANGUAGE.new_event(Added(1), id="added-9", subject="counter-1", time=now()),
+        type=dataschema.split(":")[2],
+        dataschema=dataschema,
+        data=data,
+    )
+    store.append([Append("counter-1", (event,))])
+
+
+@pytest.mark.parametrize("dataschema", ["urn:sidestream:counter.added:2", "urn:sidestream:counter.doubled:1"])
+def test_an_event_of_a_newer_program_is_said_with_its_remedy_and_nothing_is_decided(store: ServiceStore, dataschema: str) -> None:
+    stored_as(store, dataschema)
+
+    with pytest.raises(UnknownSchemaVersion) as raised:
+        counters(store).execute("1", 1)
+    said = str(raised.value)
+    assert said.startswith("event added-9 of counter-1: expected a type and version that this program knows, found counter.")
+    assert f" as {dataschema}. " in said
+    assert "deploy the newer program everywhere" in said
+    assert "dead letter" not in said
+    assert len(store.follow(0, 10)) == 1
+
+
+def test_an_event_that_is_not_what_its_type_declares_is_named_and_nothing_is_decided(store: ServiceStore) -> None:
+    stored_as(store, "urn:sidestream:counter.added:1", b'{"by": "one"}')
+
+    with pytest.raises(
+        UnreadableEvent, match=r"^event added-9 of counter-1: expected counter\.added as this program declares it"
+    ) as raised:
+        counters(store).execute("1", 1)
+    assert not isinstance(raised.value, UnknownSchemaVersion)
+    assert "dead letter" not in str(raised.value)
+    assert len(store.follow(0, 10)) == 1
 
 
 # ── conflicts ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,6 +1,9 @@
 """What only the log of event stores has: its identity, several stores, and projections rebuilt from it."""
 
+import re
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,8 +15,8 @@ from sidestream.adapters.memory_read_model import MemoryReadModels
 from sidestream.adapters.store_log import StoreLog
 from sidestream.applying.applied import BOOKKEEPING, PARKED_EVENTS
 from sidestream.applying.projector import Projector
-from sidestream.applying.rules import Rule
-from sidestream.errors import LogUnavailable, StoreAway
+from sidestream.applying.rules import Outcome, Rule
+from sidestream.errors import HistoryTrimmed, LogUnavailable, StoreAway
 from sidestream.event import Envelope, NewEvent
 from sidestream.identifiers import new_id
 from sidestream.ports import Append, EventLog, Query, ServiceStore
@@ -128,6 +131,59 @@ def built_from(log: EventLog) -> tuple[list[Account], int]:
     projector.catch_up()
     with generation.snapshot() as reader:
         return list(reader.select(ACCOUNTS, Query(order_by=("account",)))), reader.count(PARKED_EVENTS)
+
+
+def of_the_page() -> str:
+    """The example of docs/event-store.md."""
+    page = (Path(__file__).parents[2] / "docs/event-store.md").read_text()
+    (example,) = re.findall(r"```python\n(from sidestream\.adapters\.store_log .*?)```", page, re.DOTALL)
+    return str(example)
+
+
+class Beside:
+    """A projection that was built from a store by the example, and a broker's log that holds the store's events at other places."""
+
+    def __init__(self, store: ServiceStore) -> None:
+        self.store, self.log, self.models = store, MemoryLog(), MemoryReadModels()
+        for number in range(3):
+            store.append([facts(event("x")), pay("account-a", number)])
+        names = {"projection": Balances(), "registry": REGISTRY, "store": store, "read_models": self.models, "now": lambda: "now"}
+        exec(of_the_page(), names)
+        self.rebuilt: Any = names["rebuilt"]
+
+    def publish(self) -> None:
+        self.log.record("accounts", [stored.wire for stored in self.store.read_topic("accounts", 0, 100)])
+
+    def follow_the_broker(self) -> Outcome:
+        with closing(self.models.open(self.rebuilt.generation)) as generation:
+            return Projector(Rule(Balances(), REGISTRY), self.log, generation, lambda: "now").catch_up()
+
+    @property
+    def rows(self) -> list[Account]:
+        with closing(self.models.open(self.rebuilt.generation)) as generation, generation.snapshot() as reader:
+            return list(reader.select(ACCOUNTS, Query(order_by=("account",))))
+
+
+def test_the_example_of_the_page_builds_a_read_model_from_the_store_that_goes_on_from_the_broker(store: ServiceStore) -> None:
+    beside = Beside(store)
+    assert (beside.rebuilt.live, beside.rows) == (True, [Account("account-a", " 0 1 2")])
+
+    store.append([pay("account-a", 3)])
+    beside.publish()
+    outcome = beside.follow_the_broker()
+
+    assert (outcome.duplicates, beside.rows) == (3, [Account("account-a", " 0 1 2 3")])
+    assert beside.follow_the_broker().duplicates == 0, "the broker's log was read from its start once"
+
+
+def test_what_was_built_from_a_store_does_not_go_on_from_a_trimmed_log(store: ServiceStore) -> None:
+    beside = Beside(store)
+    for _ in range(3):  # as a log that is much longer than the store
+        beside.publish()
+    beside.log.trim("accounts", "8")
+    with pytest.raises(HistoryTrimmed):
+        beside.follow_the_broker()
+    assert beside.rows == [Account("account-a", " 0 1 2")]
 
 
 async def test_a_projection_built_from_the_store_is_the_one_built_from_what_its_relay_published(store: ServiceStore) -> None:

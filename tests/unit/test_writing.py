@@ -1,17 +1,19 @@
 """What a writing service lives on: its store is held against the log before anything is appended, and forgets old answers."""
 
+import asyncio
 import time
 
 import pytest
+from structlog.testing import capture_logs
 
 from sidestream.adapters.memory_events import MemoryEventStore
 from sidestream.adapters.memory_log import MemoryLog, MemoryPublisher
 from sidestream.adapters.no_log import NoLog
 from sidestream.backbone import MemoryBackbone
-from sidestream.errors import LogUnavailable, UnreadableEvent
+from sidestream.errors import LogUnavailable, ReadModelError, StoreAway, TryAgain, UnreadableEvent
 from sidestream.ports import Answer, Append, EventLog, LogEntry, Publisher, ServiceStore
 from sidestream.settings import Settings
-from sidestream.writing.parts import writing
+from sidestream.writing.parts import _forget_answers, writing
 from tests.unit.test_relay import event
 from tests.waiting import until
 
@@ -110,6 +112,27 @@ async def test_answers_are_forgotten_when_they_are_old_enough() -> None:
     async with writing(Parts(store, MemoryLog()), "orders", [], Settings(answer_days=2)):
         await until(lambda: store.claim("old", b"1" * 16, 0) is None)
         assert store.claim("new", b"1" * 16, 0) is not None
+
+
+@pytest.mark.parametrize("problem", [StoreAway("the disk is full"), TryAgain("deadlock detected")])
+async def test_what_could_not_be_forgotten_is_said_and_tried_again(problem: ReadModelError) -> None:
+    asked = list[int]()
+
+    class InTheWay(MemoryEventStore):
+        def forget_answers(self, before_ms: int) -> int:
+            asked.append(before_ms)
+            if len(asked) < 3:
+                raise problem
+            return 0
+
+    with capture_logs() as logs:
+        forgetting = asyncio.create_task(_forget_answers(InTheWay(), 30, every_seconds=0.001))
+        try:
+            await until(lambda: len(asked) >= 4)
+        finally:
+            forgetting.cancel()
+            await asyncio.gather(forgetting, return_exceptions=True)
+    assert [(line["event"], line["error"]) for line in logs] == [("store: old answers not forgotten yet", str(problem))] * 2
 
 
 def test_an_answer_cannot_be_kept_for_no_time() -> None:

@@ -1,6 +1,7 @@
 """`sidestream events` over an event store: what is listed, shown, followed and handed over."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from sidestream.adapters.memory_log import MemoryLog
 from sidestream.adapters.sqlite_events import SqliteEventStore
+from sidestream.adapters.sqlite_inbox import SqliteInbox
 from sidestream.cli.events import app
 from sidestream.cli.events_logs import Opened, is_position, stretch_of
 from sidestream.cli.events_printing import Looking, print_events, printable, recorded
@@ -23,8 +25,10 @@ from sidestream.event import NewEvent
 from sidestream.launcher.runfile import read
 from sidestream.logs.conversations import depth_first
 from sidestream.logs.finding import as_found, recorded_order
+from sidestream.logs.inbox import arrived
 from sidestream.logs.replaying import Marked, NotTaken, marked
 from sidestream.ports import Append
+from tests.parts import REPOSITORY
 from tests.subscriber import Door
 from tests.unit.cli.run_files import a_run_file, same_path
 
@@ -121,6 +125,55 @@ def test_what_cannot_be_looked_for_is_said(file: Path, words: str, problem: str)
 def test_a_projection_that_follows_the_broker_has_no_inbox(file: Path) -> None:
     result = CliRunner().invoke(app, ["list", "--inbox", "tally", "-f", str(file)])
     assert "expected a projection that keeps an inbox log" in str(result.exception)
+
+
+def test_an_end_to_count_from_that_is_none_is_told_what_a_position_is_for(file: Path) -> None:
+    result = run("list", "--store", "bridge", "-f", str(file), "--start", "1795282295178-0", code=2)
+    said = " ".join(re.sub(r"[│|]", " ", result.stderr).split())
+    assert "expected first or last, the end that --count counts from; found '1795282295178-0'" in said
+    assert "is --since." in said
+
+
+@pytest.fixture
+def inbox(file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same on a broker that keeps no log; two events were delivered to the tally."""
+    monkeypatch.setenv("SIDESTREAM_FOLLOW", "inbox")
+    monkeypatch.setenv("SIDESTREAM_COMPONENTS", str(REPOSITORY / "components" / "brokers" / "rabbitmq"))
+    folder = file.parent / ".sidestream/data/read-models/tally"
+    folder.mkdir(parents=True)
+    with closing(SqliteInbox(folder / "inbox.sqlite")) as kept:
+        kept.append("votes", arrived([b'{"specversion":"1.0","id":"v%d","source":"/s","type":"vote.cast"}' % at for at in range(2)]))
+    return file
+
+
+VERBS = [["list"], ["show", "v1"], ["tail", "--count", "1"], ["trace", "v1"], ["replay", "--to", "http://127.0.0.1:1/"]]
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb[0])
+def test_where_the_broker_keeps_no_log_every_verb_says_which_ones_there_are(inbox: Path, verb: list[str]) -> None:
+    result = CliRunner().invoke(app, [*verb, "-f", str(inbox)])
+    assert isinstance(result.exception, ConfigurationError)
+    assert "Say --inbox PROJECTION for what was delivered to one (tally), or --store SERVICE" in str(result.exception)
+
+
+def test_the_inbox_and_the_store_can_be_traced(inbox: Path) -> None:
+    traced = json.loads(run("trace", "v1", "--inbox", "tally", "-f", str(inbox), "--json").stdout)
+    assert [(each["id"], each["topic"], each["positions"]) for each in traced["events"]] == [("v1", "votes", ["2"])]
+    traced = json.loads(run("trace", "e3", "--store", "bridge", "-f", str(inbox), "--json").stdout)
+    assert [(each["id"], each["topic"], each["positions"]) for each in traced["events"]] == [("e3", "external", ["4"])]
+
+
+@pytest.mark.parametrize(
+    ("words", "ids"),
+    [("--inbox tally", ["v0", "v1"]), ("--store bridge --since 8", ["e7", "e8", "e9"]), ("--store bridge --after external=9", ["e9"])],
+)
+def test_the_inbox_and_the_store_can_be_replayed(inbox: Path, door: Door, words: str, ids: list[str]) -> None:
+    said = ["replay", "--to", door.url, "-f", str(inbox), *words.split()]
+    assert f"{len(ids)} of " in run(*said, "--dry-run").stdout
+    assert door.taken == []
+    run(*said)
+    assert [event["id"] for event in door.taken] == ids
+    assert {event["replayed"] for event in door.taken} == {True}
 
 
 def test_a_bare_position_needs_one_topic() -> None:

@@ -22,18 +22,25 @@ class Vote(BaseModel):
     voter: str = ""
 
 
+RAISED: dict[str, Exception] = {
+    "twice": errors.EventConflict("/votes", "v1"),
+    "away": errors.StoreAway("votes.sqlite: disk full. Make room."),
+    "newer": errors.UnknownSchemaVersion("event v1: deploy the newer program."),
+    "unreadable": errors.UnreadableEvent("event v1: correct the upcaster."),
+    "trimmed": errors.HistoryTrimmed("the secret"),
+    "bug": ZeroDivisionError("the secret"),
+}
+"""What the app raises when a voter of this name votes."""
+
+
 def an_app(**options: Any) -> FastAPI:
     app = new_app("Votes", Settings(app_id="votes"), **options)
     router = APIRouter()
 
     @router.post("/votes", responses=problems(409))
     async def cast(vote: Vote) -> Vote:
-        if vote.voter == "twice":
-            raise errors.EventConflict("/votes", "v1")
-        if vote.voter == "away":
-            raise errors.StoreAway("votes.sqlite: disk full. Make room.")
-        if vote.voter == "bug":
-            raise ZeroDivisionError("the secret")
+        if vote.voter in RAISED:
+            raise RAISED[vote.voter]
         return vote
 
     @router.get("/votes/{poll}")
@@ -46,7 +53,12 @@ def an_app(**options: Any) -> FastAPI:
     async def bare() -> int:
         return 1
 
+    @router.delete("/bare")
+    async def taken_away() -> int:
+        raise ZeroDivisionError("nothing was to be done")
+
     @router.get("/hidden", include_in_schema=False)
+    @router.post("/hidden", include_in_schema=False)
     async def hidden(request: Request) -> str:
         return request.query_params["probe"]
 
@@ -151,9 +163,19 @@ def test_a_door_without_parameters_says_so(client: TestClient) -> None:
     assert "400" in client.get("/openapi.json").json()["paths"]["/bare"]["get"]["responses"]
 
 
+def test_a_command_with_a_parameter_that_its_door_does_not_know_is_refused_and_not_done(client: TestClient) -> None:
+    """`?dry_run=true` that is ignored does what somebody did not want done."""
+    found = assert_problem(client.post("/votes?dry_run=true", json={"poll": "a", "voter": "bug"}), 400, "invalid-request")
+    assert "'dry_run': expected no parameter here" in found["detail"]
+    assert_problem(client.delete("/bare?force=1"), 400, "invalid-request")
+    assert "400" in client.get("/openapi.json").json()["paths"]["/bare"]["delete"]["responses"]
+    assert client.post("/votes", json={"poll": "a"}).status_code == 200
+
+
 def test_what_no_document_declares_takes_any_parameter(client: TestClient) -> None:
     assert client.get("/healthz?probe=1").status_code == 200
     assert client.get("/hidden?probe=1").json() == "1"
+    assert client.post("/hidden?probe=1").json() == "1"
 
 
 def test_a_body_up_to_the_limit_is_taken_and_one_byte_more_is_not(client: TestClient) -> None:
@@ -202,6 +224,24 @@ def test_what_sidestream_raises_has_its_status(client: TestClient) -> None:
     assert int(answer.headers["retry-after"]) >= 1
 
 
+@pytest.mark.parametrize(
+    ("voter", "status", "code", "detail"),
+    [
+        ("newer", 503, "unknown-schema-version", "event v1: deploy the newer program."),
+        ("unreadable", 500, "unreadable-event", "event v1: correct the upcaster."),
+        ("trimmed", 500, "history-trimmed", "The service failed. Its log says why."),
+    ],
+)
+def test_an_event_that_cannot_be_read_is_named_to_the_client_and_in_the_log(
+    client: TestClient, voter: str, status: int, code: str, detail: str
+) -> None:
+    with capture_logs() as logs:
+        answer = post(client, b'{"poll": "a", "voter": "%s"}' % voter.encode())
+    assert assert_problem(answer, status, code)["detail"] == detail
+    assert ("retry-after" in answer.headers) == (status == 503)
+    assert [(line["path"], line["code"], line["log_level"]) for line in logs] == [("/votes", code, "error")]
+
+
 def test_what_nobody_foresaw_is_500_and_tells_nothing(client: TestClient) -> None:
     with capture_logs() as logs:
         answer = post(client, b'{"poll": "a", "voter": "bug"}')
@@ -226,6 +266,7 @@ def test_what_nobody_foresaw_is_500_and_tells_nothing(client: TestClient) -> Non
         (errors.UnknownGeneration("x"), 404),
         (errors.HistoryTrimmed("x"), 500),
         (errors.UnreadableEvent("x"), 500),
+        (errors.UnknownSchemaVersion("x"), 503),
         (errors.ConfigurationError("x"), 500),
         (errors.ReadModelError("x"), 500),
     ],
