@@ -8,13 +8,14 @@ A generation is opened, never made by opening: a file that is missing is said to
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
 
 from sidestream.adapters.sql_text import columns, count_rows, create_table, delete_older, quoted, select_page
+from sidestream.adapters.sqlite_writing import switch_to_wal
 from sidestream.errors import ReadModelError, RefusedByStore, StoreAway, TryAgain, UnreadableGeneration
 from sidestream.ports import Condition, Query, Reader, Unit
 from sidestream.projection import ColumnType, Key, Table
@@ -27,24 +28,32 @@ GENERATION_VERSION: Final = 1
 """Schema of the bookkeeping in a generation; a file of another version is refused."""
 BESIDE_VERSION: Final = 1
 """Schema of the place beside the generations, which outlives them."""
-_BUSY_SECONDS: Final = 30.0
+LOCK_SECONDS: Final = 20.0
+"""So long is another process's transaction waited for: far longer than any of ours takes, and less than the 30 s after which
+a checkpoint that stands still is called wedged, so that the reason is known by then."""
 _KEYS_A_QUERY: Final = 250
 """Keys in one query; SQLite takes some thousand values, and longer statements gain nothing."""
 _TYPES: Final[Mapping[ColumnType, str]] = {"text": "TEXT", "integer": "INTEGER", "real": "REAL", "boolean": "INTEGER", "bytes": "BLOB"}
-_AGAIN: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _BROKEN: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_WHO_LOCKS: Final = "is a replica frozen? Let it go on, or end it (lsof names who has the file open). Nothing was changed."
 _REFUSED: Final = frozenset({sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE})
 
 
 @contextmanager
-def translated(path: Path, broken: type[ReadModelError] = StoreAway) -> Iterator[None]:
-    """Turn the driver's failures into the three kinds: away, again, this value; and a file that is gone or no database into `broken`."""
+def translated(path: Path, broken: type[ReadModelError] = StoreAway, lock_seconds: float = LOCK_SECONDS) -> Iterator[None]:
+    """Turn the driver's failures into the three kinds: away, again, this value; and a file that is gone or no database into `broken`.
+
+    A lock that another process holds is *away*, not *again at once*: it has been waited for already, and whoever holds it
+    may be frozen.
+    """
     try:
         yield
     except sqlite3.Error as error:
         code = (getattr(error, "sqlite_errorcode", None) or sqlite3.SQLITE_MISUSE) & 0xFF
-        if code in _AGAIN:
-            raise TryAgain(f"{path}: locked by another process for {_BUSY_SECONDS:.0f} s: {error}") from error
+        if code == sqlite3.SQLITE_BUSY:
+            raise StoreAway(f"{path}: locked by another process for {lock_seconds:g} s: {_WHO_LOCKS}") from error
+        if code == sqlite3.SQLITE_LOCKED:
+            raise TryAgain(f"{path}: {error}") from error
         if code in _REFUSED or isinstance(error, sqlite3.DataError | sqlite3.InterfaceError):
             raise RefusedByStore(f"SQLite refuses a value: {error}") from error
         if code in _BROKEN:
@@ -56,18 +65,18 @@ def translated(path: Path, broken: type[ReadModelError] = StoreAway) -> Iterator
         raise RefusedByStore(f"SQLite refuses a value: {error}") from error
 
 
-def connect(path: Path, *, make: bool = False) -> sqlite3.Connection:
+def connect(path: Path, lock_seconds: float = LOCK_SECONDS, *, make: bool = False) -> sqlite3.Connection:
     """Open a file as we want it, or make it; threads may share the connection, one at a time."""
     uri = f"{path.absolute().as_uri()}?mode={'rwc' if make else 'rw'}"
-    connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256)
-    connection.execute("PRAGMA journal_mode=WAL")
+    connection = sqlite3.connect(uri, uri=True, timeout=lock_seconds, isolation_level=None, check_same_thread=False, cached_statements=256)
+    switch_to_wal(connection, lock_seconds)
     connection.execute("PRAGMA synchronous=NORMAL")
     return connection
 
 
 def _as_it_stands(path: Path) -> sqlite3.Connection:
     """Open a file to look at it: even the switch to WAL would be written into it."""
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_BUSY_SECONDS)
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=LOCK_SECONDS)
 
 
 def refuse_foreign(path: Path) -> None:
@@ -178,14 +187,15 @@ class _SqliteUnit(_SqliteReader):
 class SqliteGeneration:
     """One generation in one file: one connection that writes, and a few that read."""
 
-    def __init__(self, path: Path, name: str, version: int = GENERATION_VERSION) -> None:
+    def __init__(self, path: Path, name: str, version: int = GENERATION_VERSION, lock_seconds: float = LOCK_SECONDS) -> None:
         self.name = name
         self._path = path
+        self._lock_seconds = lock_seconds
         self._lock = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
-        with translated(path, UnreadableGeneration):
+        with self._translated():
             refuse_unfinished(path)
-            self._writer = connect(path)
+            self._writer = connect(path, lock_seconds)
         try:
             self._opened = identity(path)
             check_mark(self._writer, path, version, "Rebuild the projection with this release.")
@@ -196,7 +206,7 @@ class SqliteGeneration:
     @contextmanager
     def unit(self) -> Iterator[Unit]:
         """See `sidestream.ports.Generation`."""
-        with self._lock, translated(self._path, UnreadableGeneration):
+        with self._lock, self._translated():
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield _SqliteUnit(self._writer)
@@ -209,7 +219,7 @@ class SqliteGeneration:
     @contextmanager
     def snapshot(self) -> Iterator[Reader]:
         """See `sidestream.ports.Generation`."""
-        with translated(self._path, UnreadableGeneration):
+        with self._translated():
             connection = self._reader()
             connection.execute("BEGIN")
             try:
@@ -222,7 +232,10 @@ class SqliteGeneration:
         try:
             return self._idle.pop()
         except IndexError:
-            return connect(self._path)
+            return connect(self._path, self._lock_seconds)
+
+    def _translated(self) -> AbstractContextManager[None]:
+        return translated(self._path, UnreadableGeneration, self._lock_seconds)
 
     def check(self) -> None:
         """See `sidestream.ports.Generation`."""

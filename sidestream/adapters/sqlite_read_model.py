@@ -6,7 +6,7 @@ The catalogue holds little and is written seldom; every change of it is one tran
 import fcntl
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -15,6 +15,8 @@ import msgspec
 from sidestream.adapters.sqlite_generation import (
     APPLICATION_ID,
     BESIDE_VERSION,
+    GENERATION_VERSION,
+    LOCK_SECONDS,
     SqliteGeneration,
     check_mark,
     connect,
@@ -50,15 +52,21 @@ CATALOG_VERSION: Final = len(_CATALOG)
 
 
 class SqliteReadModels:
-    """The generations of one projection in one folder: `catalog.sqlite`, and a file for each generation."""
+    """The generations of one projection in one folder: `catalog.sqlite`, and a file for each generation.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: where; made when it is missing.
+        lock_seconds: how long another process's transaction is waited for before the file is called away.
+    """
+
+    def __init__(self, folder: Path, lock_seconds: float = LOCK_SECONDS) -> None:
         self._folder = folder
+        self._lock_seconds = lock_seconds
         self._path = folder / "catalog.sqlite"
         folder.mkdir(parents=True, exist_ok=True)
-        with translated(self._path):
+        with self._translated():
             refuse_foreign(self._path)
-        with translated(self._path), closing(connect(self._path, make=True)) as catalog:
+        with self._translated(), closing(connect(self._path, lock_seconds, make=True)) as catalog:
             catalog.execute("BEGIN IMMEDIATE")
             _bring_up_to_date(catalog)
             catalog.execute("COMMIT")
@@ -66,14 +74,17 @@ class SqliteReadModels:
 
     @contextmanager
     def _catalog(self) -> Iterator[sqlite3.Connection]:
-        with translated(self._path), closing(connect(self._path)) as catalog:
+        with self._translated(), closing(connect(self._path, self._lock_seconds)) as catalog:
             catalog.execute("BEGIN IMMEDIATE")
             yield catalog
             catalog.execute("COMMIT")
 
+    def _translated(self) -> AbstractContextManager[None]:
+        return translated(self._path, lock_seconds=self._lock_seconds)
+
     def generations(self) -> Sequence[GenerationInfo]:
         """See `sidestream.ports.ReadModels`."""
-        with translated(self._path), closing(connect(self._path)) as catalog:
+        with self._translated(), closing(connect(self._path, self._lock_seconds)) as catalog:
             all_ = catalog.execute(
                 "SELECT number, version, state, created_at, live, switched, stale_since, built_events, built_seconds "
                 "FROM generations ORDER BY number"
@@ -98,17 +109,17 @@ class SqliteReadModels:
         with self._catalog():  # holds the lock: of two processes one makes it
             if not is_marked(path):
                 create_file(path, tables, BESIDE_VERSION)
-        return SqliteGeneration(path, "beside", BESIDE_VERSION)
+        return SqliteGeneration(path, "beside", BESIDE_VERSION, self._lock_seconds)
 
     def open(self, name: str) -> SqliteGeneration:
         """See `sidestream.ports.ReadModels`."""
         self._info(name)
-        return SqliteGeneration(self._folder / f"{name}.sqlite", name)
+        return SqliteGeneration(self._folder / f"{name}.sqlite", name, GENERATION_VERSION, self._lock_seconds)
 
     def shapes(self, name: str) -> Sequence[TableShape]:
         """See `sidestream.ports.ReadModels`."""
         self._info(name)
-        with translated(self._path), closing(connect(self._path)) as catalog:
+        with self._translated(), closing(connect(self._path, self._lock_seconds)) as catalog:
             row = catalog.execute("SELECT shapes FROM generations WHERE number=?", (_number(name),)).fetchone()
         return msgspec.json.decode(row[0] if row else "[]", type=tuple[TableShape, ...])
 

@@ -26,7 +26,7 @@ def switch_to_wal(connection: sqlite3.Connection, lock_seconds: float) -> None:
         try:
             with closing(connection.execute("PRAGMA journal_mode = WAL")):
                 return
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)

@@ -98,6 +98,11 @@ class Projector:
         """Read and apply one batch of every topic in one transaction; None when there was nothing to read.
 
         Nothing is counted in the outcome where another process applied the batch first.
+
+        Raises:
+            LogUnavailable, StoreAway: nothing happened; call again later. Of a transaction that the database rolls back (a
+                deadlock, a serialisation failure) only when that has happened many times in a row: it is tried again at once.
+            HistoryTrimmed: events that were never applied are gone from the log.
         """
         for _ in range(_TRIES):
             try:

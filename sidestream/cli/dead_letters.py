@@ -4,10 +4,10 @@ EVENT is an event's id, or `topic@position` of an entry that cannot be read; a v
 docs/dead-letters.md is the operator's page.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
@@ -110,8 +110,7 @@ def show(
     for letter in () if as_json else letters:
         typer.echo("\n".join(f"{key:13} {value}" for key, value in _lines(letter)) + "\n")
     if not letters:
-        typer.echo(f"{name}: expected a parked event {event}, found none. sidestream dead-letters list {name} shows them.", err=True)
-        raise typer.Exit(1)
+        _refuse(name, f"event {event!r}", as_json=as_json)
 
 
 def _lines(letter: dict[str, Any]) -> Iterator[tuple[str, object]]:
@@ -133,20 +132,42 @@ def retry(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Try parked streams again, after the cause is mended. Exit code 1 when one is still parked."""
+    """Try parked streams again, after the cause is mended. Exit code 1 when one is still parked, or what was named is not."""
     from sidestream.cli.declared import declared, named
-    from sidestream.cli.output import print_json, print_table
 
     with declared(file, data) as found:
         chosen = [named(found, name)] if name else found
+        for each in chosen:  # before anything is tried
+            with desk_of(each) as desk:
+                desk.expect_version()
         results = [line for each in chosen for line in _retried(each, topic, stream, event)]
+    words = {"event": event or None, "stream": stream, "topic": topic}
+    wanted = ", ".join(f"{what} {value!r}" for what, value in words.items() if value is not None)
+    if wanted and not any(each.tried for _, _, each in results):
+        _refuse(name, wanted, as_json=as_json)
+    _print_retried(results, as_json=as_json)
+    raise typer.Exit(1 if any(each.freed < each.tried for _, _, each in results) else 0)
+
+
+def _print_retried(results: "Sequence[tuple[str, str, Retried]]", *, as_json: bool) -> None:
+    from sidestream.cli.output import print_json, print_table
+
     if as_json:
         names = ("projection", "generation", "result")
         print_json([dict(zip(names, line, strict=True)) for line in results])
-    else:
-        titles = ("projection", "generation", "streams tried", "free now", "events applied")
-        print_table(titles, [(projection, at, each.tried, each.freed, each.applied) for projection, at, each in results])
-    raise typer.Exit(1 if any(each.freed < each.tried for _, _, each in results) else 0)
+        return
+    titles = ("projection", "generation", "streams tried", "free now", "events applied")
+    print_table(titles, [(projection, at, each.tried, each.freed, each.applied) for projection, at, each in results])
+
+
+def _refuse(name: str, what: str, *, as_json: bool) -> NoReturn:
+    """Say that nothing of what somebody named is parked, as the program says its errors, and end with exit code 1."""
+    import json
+
+    whose = f"{name}: " if name else ""
+    problem = f"{whose}expected a parked {what}, found none. sidestream dead-letters list {name}".rstrip() + " shows what is parked."
+    typer.echo(json.dumps({"error": {"code": "not-parked", "message": problem}}) if as_json else problem, err=True)
+    raise typer.Exit(1)
 
 
 def _retried(each: "Declared", topic: str | None, stream: str | None, event: str) -> "Iterator[tuple[str, str, Retried]]":
@@ -156,8 +177,13 @@ def _retried(each: "Declared", topic: str | None, stream: str | None, event: str
 
     with desk_of(each) as desk:
         for generation in desk.followed():
-            only = {(parked.topic, parked.stream) for parked in parked_as(generation, event)} if event else None
+            only = _streams_of(parked_as(generation, event), topic, stream) if event else None
             yield each.projection.name, generation.name, try_again(desk.rule, generation, now, topic, stream, only=only)
+
+
+def _streams_of(events: "Iterable[ParkedEvent]", topic: str | None, stream: str | None) -> set[tuple[str, str]]:
+    """Return the streams of events, of those only that were named."""
+    return {(each.topic, each.stream) for each in events if topic in (None, each.topic) and stream in (None, each.stream)}
 
 
 app.command("edit")(edit)

@@ -1,6 +1,6 @@
 """The desk at which somebody decides: one projection's generations, and the record of what was decided about its dead letters."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sidestream.applying.dead_letters import Letter, Retried
     from sidestream.applying.versions import Versions
     from sidestream.cli.declared import Declared
-    from sidestream.ports import Generation, ReadModels
+    from sidestream.ports import Generation, GenerationInfo, ReadModels
 
 
 @contextmanager
@@ -49,18 +49,38 @@ class Desk:
         self._in_force.refresh()
         self.rule = Rule(each.projection, each.registry, self._in_force)
 
+    def expect_version(self) -> None:
+        """Raise ConfigurationError where generations are kept and none is of this program's version: its rule is not theirs."""
+        from sidestream.errors import ConfigurationError
+
+        infos = self._read_models.generations()
+        live = next((info for info in infos if info.live), None)
+        if live is None or self._own(infos):
+            return
+        rebuilding = f", or rebuild first: sidestream projections rebuild {self.name}" if live.version < self._version else "."
+        raise ConfigurationError(
+            f"{self.name}: expected a generation of version {self._version}, which this program is, found {live.name} live, of version "
+            f"{live.version}. Decide and retry from a checkout of version {live.version}{rebuilding}"
+        )
+
     def followed(self) -> "Iterator[Generation]":
-        """Open every generation that follows the log, the live one first."""
-        infos = [info for info in self._read_models.generations() if info.state == "ready" and info.version == self._version]
+        """Open every generation that follows the log by this program's rule, the live one first. Raises as `expect_version`."""
+        self.expect_version()
+        return self._opened(self._own(self._read_models.generations()))
+
+    def _own(self, infos: "Iterable[GenerationInfo]") -> "Sequence[GenerationInfo]":
+        return [info for info in infos if info.state == "ready" and info.version == self._version]
+
+    def _opened(self, infos: "Iterable[GenerationInfo]") -> "Iterator[Generation]":
         for info in sorted(infos, key=lambda info: not info.live):
             with closing(self._read_models.open(info.name)) as generation:
                 yield generation
 
     def parked_as(self, event: str) -> "Sequence[ParkedEvent]":
-        """Return the parked events of this name, of the first generation that has any."""
-        from sidestream.applying.dead_letters import parked_as
-
-        return next((found for generation in self.followed() if (found := parked_as(generation, event))), ())
+        """Return the parked events of this name, of the first generation that has any; the live one, whoever built it, first."""
+        infos = self._read_models.generations()
+        others = [info for info in self._own(infos) if not info.live]
+        return _first_parked(self._opened([*(info for info in infos if info.live), *others]), event)
 
     def shown(self, event: "ParkedEvent") -> dict[str, Any]:
         """Return a parked event with every decision about it."""
@@ -82,13 +102,20 @@ class Desk:
         if len(letters) == 1:
             return letters[0]
         found = "; ".join(f"{each.reason or each.about} of {each.origin}" for each in letters) or "none"
-        remedy = "Name one with --source or --reason." if letters else f"sidestream dead-letters list {self.name} shows them."
+        remedy = "Name one with --source or --reason." if letters else self._remedy(event)
         raise ConfigurationError(f"{self.name}: expected one parked event {event}, found {found}. {remedy}")
+
+    def _remedy(self, event: str) -> str:
+        """Return what to do about a name under which none is parked in what is followed here."""
+        live = next((info for info in self._read_models.generations() if info.live), None)
+        if live is None or live.version == self._version or not self.parked_as(event):
+            return f"sidestream dead-letters list {self.name} shows them."
+        return f"It is parked in {live.name}, which version {live.version} built: decide from a checkout of version {live.version}."
 
     def _letters(self, event: str) -> "Sequence[Letter]":
         from sidestream.applying.dead_letters import Letter, letter_of
 
-        if parked := self.parked_as(event):
+        if parked := _first_parked(self.followed(), event):
             return list({letter.subject: letter for letter in map(letter_of, parked)}.values())
         topic, _, position = event.rpartition("@")
         earlier = [each for each in self.corrections.after(0) if (each.name == event) or (each.origin, each.name) == (topic, position)]
@@ -190,6 +217,12 @@ def _parked_for(generation: "Generation", recorded: "Correction") -> int:
     if recorded.about == "version":
         return parked_behind(generation, recorded)
     return len(parked_as(generation, f"{recorded.origin}@{recorded.name}" if recorded.about == "entry" else recorded.name))
+
+
+def _first_parked(generations: "Iterable[Generation]", event: str) -> "Sequence[ParkedEvent]":
+    from sidestream.applying.dead_letters import parked_as
+
+    return next((found for generation in generations if (found := parked_as(generation, event))), ())
 
 
 def _fits(letter: "Letter", source: str, reason: str) -> bool:
