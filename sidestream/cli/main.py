@@ -12,7 +12,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from sidestream.errors import ConfigurationError, SidestreamError
+from sidestream.errors import ConfigurationError, SidestreamError, UnknownGeneration
 
 # A verb, and the module whose `app` it is. One line each.
 VERBS = {
@@ -60,7 +60,7 @@ def main() -> None:
         root()
     except SidestreamError as problem:
         _say(problem)
-        sys.exit(2 if isinstance(problem, ConfigurationError) else 1)
+        sys.exit(2 if isinstance(problem, ConfigurationError | UnknownGeneration) else 1)
 
 
 def _say(problem: SidestreamError) -> None:

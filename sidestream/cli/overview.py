@@ -11,6 +11,7 @@ from sidestream.cli.output import as_size
 from sidestream.errors import ReadModelError
 from sidestream.ports import GenerationInfo
 from sidestream.rebuilding.comparing import read_as
+from sidestream.rebuilding.keeping import kept_for_programs
 from sidestream.rebuilding.switching import previous
 from sidestream.rebuilding.verifying import shapes_of
 
@@ -26,6 +27,7 @@ class GenerationOverview(msgspec.Struct, frozen=True):
 
     Attributes:
         live, previous: whether queries use it, and whether `rollback` would go to it.
+        kept_for: version of the older programs that answer from it, None where there can be none; see `why_kept`.
         stale_since: time of its last event, where it is live and nobody follows it.
         applied: topic → position, `start` where nothing was applied.
         rows: of all its tables; `problem` says why they cannot be read.
@@ -36,6 +38,7 @@ class GenerationOverview(msgspec.Struct, frozen=True):
     version: int
     live: bool
     previous: bool
+    kept_for: int | None
     stale_since: str
     created_at: str
     applied: dict[str, str]
@@ -63,14 +66,16 @@ def overview_of(each: "Declared") -> ProjectionOverview:
     with site_of(each) as site:
         before, live = previous(site), site.live()
         back = before.name if before else ""
-        generations = [_generation(site, info, info.name == back) for info in site.read_models.generations()]
+        infos = site.read_models.generations()
+        kept = kept_for_programs(infos)
+        generations = [_generation(site, info, info.name == back, kept.get(info.name)) for info in infos]
     projection = each.projection
     return ProjectionOverview(
         projection.name, each.app, projection.version, tuple(projection.topics), live.name if live else "", back, generations
     )
 
 
-def _generation(site: "Site", info: GenerationInfo, is_previous: bool) -> GenerationOverview:
+def _generation(site: "Site", info: GenerationInfo, is_previous: bool, kept_for: int | None) -> GenerationOverview:
     applied, rows, problem = _content(site, info)
     return GenerationOverview(
         generation=info.name,
@@ -78,6 +83,7 @@ def _generation(site: "Site", info: GenerationInfo, is_previous: bool) -> Genera
         version=info.version,
         live=info.live,
         previous=is_previous,
+        kept_for=kept_for,
         stale_since=info.stale_since if info.live else "",
         created_at=info.created_at,
         applied=applied,
@@ -112,4 +118,5 @@ def cells(found: ProjectionOverview) -> Iterator[tuple[str, ...]]:
 def _state(each: GenerationOverview) -> str:
     if each.live:
         return f"live, stale since {each.stale_since}" if each.stale_since else "live"
-    return f"{each.state} (rollback)" if each.previous else each.state
+    notes = [*(["rollback"] if each.previous else []), *([f"kept for version {each.kept_for}"] if each.kept_for is not None else [])]
+    return f"{each.state} ({', '.join(notes)})" if notes else each.state

@@ -40,7 +40,7 @@ def rollback(name: Name, stale: Stale = False, file: File = RUN_FILE, data: Data
 
 
 def drop(name: Name, generation: Generation, file: File = RUN_FILE, data: Data = None, as_json: Json = False) -> None:
-    """Remove a generation that is not live, for good."""
+    """Remove a generation that is not live, for good; one that is kept for programs of an older version too."""
     from sidestream.cli.output import print_json
     from sidestream.cli.rebuilds import site
     from sidestream.rebuilding.switching import drop as remove

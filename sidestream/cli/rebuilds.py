@@ -26,7 +26,7 @@ def rebuild(
     name: Name,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say how many events, how long, how much space; write nothing")] = False,
     until: Annotated[str, typer.Option("--until", help="as of a time, or of TOPIC=POSITION,…: a scratch generation")] = "",
-    accept: Annotated[bool, typer.Option("--accept", help="let a new version differ from the live generation")] = False,
+    accept: Annotated[bool, typer.Option("--accept", help="let a new version differ from the live one; never lack events")] = False,
     drop: Annotated[bool, typer.Option("--drop", help="drop a generation that differs, instead of keeping it to look at")] = False,
     file: File = RUN_FILE,
     data: Data = None,
@@ -35,7 +35,8 @@ def rebuild(
     """Build a new generation beside the live one, verify it against that one, and let queries read it.
 
     Queries are answered all the time; a running app takes over by itself. The one before stays and goes on following:
-    `rollback` is a way back. Killed half-way it serves nothing, and goes on where it stopped when it is run again.
+    `rollback` is a way back; what programs of older versions answer from stays until it is dropped. Killed half-way it
+    serves nothing, and goes on where it stopped when it is run again.
     Exit code 1 when the new generation differs, or when events are parked in it.
     """
     from sidestream.errors import ConfigurationError
@@ -53,11 +54,12 @@ def rebuild(
 def _rebuild(name: str, accept: bool, drop: bool, file: Path, data: Path | None, as_json: bool) -> None:
     from time import perf_counter
 
+    from sidestream.cli.interrupted import saying_what_is_left
     from sidestream.cli.output import print_json
     from sidestream.rebuilding.rebuild import rebuild_at
 
     begin = perf_counter()
-    with site(file, data, name) as found, watching(found) as watch:
+    with site(file, data, name) as found, saying_what_is_left(found, as_json=as_json), watching(found) as watch:
         result = rebuild_at(found, watch, accept=accept, keep=not drop)
     seconds = perf_counter() - begin
     if as_json:
@@ -71,28 +73,43 @@ def _say_rebuilt(name: str, result: "Rebuilt", seconds: float) -> None:
     from sidestream.cli.output import as_time
     from sidestream.rebuilding.building import seen
 
-    lost = result.comparison.unreadable if result.comparison is not None else ""
+    broken = result.comparison.unreadable if result.comparison is not None else ""
     if result.comparison is not None and not result.comparison.same:
         show_comparison(result.comparison)
     count = seen(result.outcome)
     read = f"{count:,} events in {as_time(seconds)}{f', {count / seconds:,.0f}/s' if seconds else ''}"
     resumed = " It went on with what a rebuild that died had left." if result.resumed else ""
     if result.live:
-        before = f"; {result.before} stays beside it" if result.before and not lost else ""
-        end = f" End {result.before}: sidestream projections drop {name} {result.before}" if lost else ""
-        typer.echo(f"{name}: {result.generation} is live now{before}. {read}.{resumed}{end}")
+        before = f"; {result.before} stays beside it" if result.before and not broken else ""
+        gone = f" Dropped: {', '.join(result.dropped)}." if result.dropped else ""
+        end = f" End {result.before}: sidestream projections drop {name} {result.before}" if broken else ""
+        typer.echo(f"{name}: {result.generation} is live now{before}. {read}.{resumed}{gone}{end}")
+        _say_kept(name, {each: version for each, version in result.kept.items() if each != result.before or not broken})
     else:
         typer.echo(f"{name}: {result.before} stays live. {read}.{resumed} {_what_now(name, result)}")
     if result.parked:
         typer.echo(f"{result.parked:,} events are parked: sidestream dead-letters list {name}")
 
 
+def _say_kept(name: str, kept: dict[str, int]) -> None:
+    from sidestream.rebuilding.keeping import why_kept
+
+    for generation, version in kept.items():
+        typer.echo(why_kept(name, generation, version))
+
+
 def _what_now(name: str, result: "Rebuilt") -> str:
+    lost = result.comparison.lost if result.comparison is not None else 0
     if result.generation in result.dropped:
-        return f"{result.generation} differs and was dropped."
+        return f"{result.generation} {f'lacks {lost:,} events' if lost else 'differs'} and was dropped."
     look = f"sidestream projections diff {name} {result.before} {result.generation}"
     take = f"sidestream projections switch {name} {result.generation} --accept"
     end = f"sidestream projections drop {name} {result.generation}"
+    if lost:
+        return (
+            f"{result.generation} lacks {lost:,} events that {result.before} has counted: the log has lost them. It is held, and no "
+            f"`rebuild --accept` takes it. Restore the log and rebuild; or give these events up for good: {take}; or end it: {end}"
+        )
     return f"{result.generation} differs and is held. Look: {look}; take it: {take}; or end it: {end}"
 
 
@@ -119,13 +136,14 @@ def _estimate(name: str, found: "Estimate") -> str:
 
 
 def _as_of(name: str, until: str, file: Path, data: Path | None, as_json: bool) -> None:
+    from sidestream.cli.interrupted import saying_what_is_left
     from sidestream.cli.output import print_json
     from sidestream.cli.until import later_than
     from sidestream.rebuilding.rebuild import build_scratch
 
     with site(file, data, name) as found:
         later = later_than(until, found.projection, found.log)
-        with watching(found) as watch:
+        with saying_what_is_left(found, as_json=as_json), watching(found) as watch:
             result = build_scratch(found, later, watch.events)
     if as_json:
         print_json({"projection": found.projection.name, "scratch": result})
@@ -152,10 +170,11 @@ def verify(name: Name, file: File = RUN_FILE, data: Data = None, as_json: Json =
 
     Exit code 1 when they differ, or when nothing is live.
     """
+    from sidestream.cli.interrupted import saying_what_is_left
     from sidestream.cli.output import print_json
     from sidestream.rebuilding.rebuild import verify as build_and_compare
 
-    with site(file, data, name) as found, watching(found) as watch:
+    with site(file, data, name) as found, saying_what_is_left(found, as_json=as_json), watching(found) as watch:
         result = build_and_compare(found, watch)
     if as_json:
         print_json({"projection": found.projection.name, "comparison": comparison_map(result) if result else None})
@@ -237,8 +256,22 @@ def site(file: Path, data: Path | None, name: str) -> Iterator["Site"]:
     """Open the log and the generations of a projection."""
     from sidestream.cli.declared import declared, named
 
-    with declared(file, data) as found, site_of(named(found, name)) as opened:
+    with declared(file, data) as found, naming_the_start(), site_of(named(found, name)) as opened:
         yield opened
+
+
+@contextmanager
+def naming_the_start() -> Iterator[None]:
+    """Say how a broker is started that does not answer; a log knows its address, and not who starts what is there."""
+    from sidestream.errors import LogUnavailable
+
+    try:
+        yield
+    except LogUnavailable as error:
+        if type(error) is not LogUnavailable:  # it answers, and cannot do what was asked
+            raise
+        start = "`sidestream up` starts everything, `sidestream broker start` the embedded broker alone"
+        raise LogUnavailable(f"{error} Start the broker if it does not run ({start}), and try again.") from error
 
 
 @contextmanager

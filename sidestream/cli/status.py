@@ -32,6 +32,7 @@ class Line(msgspec.Struct, frozen=True):
         lag_seconds: time in the log between the oldest entry not applied and the newest; `oldest_seconds`: its age.
         rate, duplicates, bells, sweeps: as the app says, of all topics; None where it does not answer.
         unreadable: whether its file or tables are gone or broken: nothing is known of its topics then.
+        kept: why it is there though it is not live, and what ends it, where it is kept for programs of an older version.
         problem: why somebody should look at it, empty when all is well.
     """
 
@@ -54,6 +55,7 @@ class Line(msgspec.Struct, frozen=True):
     bells: int | None = None
     sweeps: int | None = None
     unreadable: bool = False
+    kept: str = ""
     problem: str = ""
 
 
@@ -88,8 +90,8 @@ def _look(chosen: "Sequence[Declared]", *, as_json: bool) -> list[Line]:
         return lines
     titles = ("projection", "generation", "topic", "applied up to", "the log ends at", "behind", "lag", "oldest", "parked", "rate", "twice")
     print_table(titles, [_cells(line) for line in lines])
-    for problem in dict.fromkeys(line.problem for line in lines if line.problem):
-        typer.echo(problem)
+    for said in dict.fromkeys(said for line in lines for said in (line.kept, line.problem) if said):
+        typer.echo(said)
     return lines
 
 
@@ -117,12 +119,18 @@ def _cells(line: Line) -> tuple[str, ...]:
 
 def lines_of(each: "Declared") -> Iterator[Line]:
     """Go through every generation and topic of a projection."""
+    from msgspec.structs import replace
+
+    from sidestream.rebuilding.keeping import kept_for_programs, why_kept
+
     name = each.projection.name
     told = ask(each.door, name)
     with each.log() as log, each.read_models() as read_models:
         infos = read_models.generations()
+        kept = {found: why_kept(name, found, version) for found, version in kept_for_programs(infos).items()}
         for info in infos:
-            yield from _of_generation(each, info, read_models, log, told)
+            for line in _of_generation(each, info, read_models, log, told):
+                yield line if line.unreadable else replace(line, kept=kept.get(info.name, ""))
     if not any(info.live for info in infos):
         yield Line(name, problem=f"{name}: no generation is live. Start its app once.")
 
@@ -217,10 +225,7 @@ def _problem(each: "Declared", info: "GenerationInfo", parked: int, away: str, g
     name, health = each.projection.name, told.get("health", {})
     found = [f"{name}: {parked:,} events are parked: sidestream dead-letters list {name}"] if parked else []
     if info.version != each.projection.version:
-        found.append(
-            f"{name}: {info.name} was built by version {info.version}, the code is version {each.projection.version}: "
-            f"sidestream projections rebuild {name}"
-        )
+        found.append(_other_version(name, info, each.projection.version))
     if gone:
         found.append(f"{name}: {gone}")
     if away or health.get("log_away"):
@@ -230,3 +235,10 @@ def _problem(each: "Declared", info: "GenerationInfo", parked: int, away: str, g
     if health.get("sidecar_silent"):
         found.append(f"{name}: the log moves and the sidecar does not ring; sweeps do its work. Restart the sidecar of app {each.app}.")
     return "; ".join(found)
+
+
+def _other_version(name: str, info: "GenerationInfo", code: int) -> str:
+    found = f"{name}: {info.name} was built by version {info.version}, the code is version {code}: "
+    if info.version > code:
+        return f"{found}deploy version {info.version}; a rebuild with this code would take queries back to version {code}"
+    return f"{found}sidestream projections rebuild {name}"

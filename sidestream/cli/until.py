@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Final
 
-from sidestream.errors import ConfigurationError
+from sidestream.errors import ConfigurationError, ForeignPosition
 from sidestream.ports import EventLog
 from sidestream.projection import Projection
 from sidestream.rebuilding.log_until import Later, after_positions, after_time
@@ -26,9 +26,20 @@ def _after_positions(text: str, projection: Projection, log: EventLog) -> Later:
     if set(found) != set(projection.topics):
         expected = ", ".join(f"{topic}=POSITION" for topic in projection.topics)
         raise ConfigurationError(f"--until: expected {expected} (`start` for nothing of a topic), found {text!r}. Name every topic.")
-    for position in filter(None, found.values()):
-        log.compare(position, position)  # raises where it is no position of this log
+    for topic, position in found.items():
+        if position is not None:
+            _refuse_foreign(topic, position, log)
     return after_positions(log, found)
+
+
+def _refuse_foreign(topic: str, position: str, log: EventLog) -> None:
+    try:
+        log.compare(position, position)
+    except ForeignPosition as error:
+        raise ConfigurationError(
+            f"--until: expected a position of topic {topic}, found {position!r}. "
+            "Take it from the header Sidestream-Applied of an answer, or give a time with its zone."
+        ) from error
 
 
 def _milliseconds(text: str) -> int:

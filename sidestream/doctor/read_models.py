@@ -15,7 +15,7 @@ def older_than_its_code(patient: Patient) -> Iterator[Finding]:
                 "SD701",
                 f"projection {model.projection}",
                 f"{model.generation} is live and was built by version {model.built}; the code is version {model.code}.",
-                f"sidestream projections rebuild {model.projection}",
+                f"Deploy version {model.built}." if model.built > model.code else f"sidestream projections rebuild {model.projection}",
             )
 
 

@@ -30,10 +30,7 @@ class HostStatus:
         if self._live is None:
             return f"{self.projection.name}: no generation is live yet: the first one is being built. Try again when that is done."
         if self._live.version != self.projection.version and not self._live.stale_since:
-            return (
-                f"{self.projection.name}: generation {self._live.name} was built by version {self._live.version}, "
-                f"this program is version {self.projection.version}. Run: sidestream projections rebuild {self.projection.name}"
-            )
+            return _of_another_version(self.projection, self._live)
         return self._readable.problem(self._live.name)
 
     def unreadable(self) -> Mapping[str, str]:
@@ -114,3 +111,11 @@ class HostStatus:
     def totals(self) -> dict[str, Outcome]:
         """Return what became of events since the start, for each generation."""
         return {name: following.total for name, following in self._following.items()}
+
+
+def _of_another_version(projection: Projection, live: GenerationInfo) -> str:
+    """Say what an app can do whose version is not the live one's. A rebuild by an older one would take everybody back to it."""
+    found = f"{projection.name}: generation {live.name} was built by version {live.version}, this program is version {projection.version}"
+    if live.version > projection.version:
+        return f"{found} and has no generation of its own any more. Deploy version {live.version}."
+    return f"{found}. Run: sidestream projections rebuild {projection.name}"

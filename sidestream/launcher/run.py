@@ -20,6 +20,7 @@ from sidestream.launcher.interruption import Interruption
 from sidestream.launcher.parts import Pair
 from sidestream.launcher.plan import Wishes
 from sidestream.launcher.process import Process, Program
+from sidestream.launcher.readiness import not_ready
 from sidestream.launcher.settings import LauncherSettings
 from sidestream.launcher.system import System
 from sidestream.publishing.standstill import LOOK_SECONDS, switches_in
@@ -105,7 +106,11 @@ async def _up(system: System, session: Session) -> None:
     system.log.say("Starting; Ctrl-C stops everything.")
     await system.up()
     seconds = time.monotonic() - begun
-    system.log.say(f"Everything is healthy after {seconds:.1f} s. Broker {system.broker_named}, data and logs in {system.folder.path}")
+    unready = await not_ready((pair.name, pair.url) for pair in system if not pair.left_out)
+    found = "Everything runs, and not all of it is ready," if unready else "Everything is healthy"
+    system.log.say(f"{found} after {seconds:.1f} s. Broker {system.broker_named}, data and logs in {system.folder.path}")
+    for app, reason in unready.items():
+        system.log.say(f"{app} is not ready: {reason.removeprefix('Not ready: ')}", style="yellow")
     announce([_address(pair) for pair in system], session)
     for pair in system:
         if pair.left_out:

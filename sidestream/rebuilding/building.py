@@ -14,7 +14,7 @@ from sidestream.applying.intervals import Intervals
 from sidestream.applying.projector import FOLD_BYTES, Projector
 from sidestream.applying.rules import Outcome, Rule
 from sidestream.applying.table_shapes import check_shapes
-from sidestream.errors import HistoryTrimmed, OtherTables, ReadModelError, StoreAway, TryAgain
+from sidestream.errors import HistoryTrimmed, OtherTables, ReadModelError, StoreAway, TryAgain, UnknownGeneration
 from sidestream.ports import EventLog, Generation, GenerationInfo, Query, Reader, ReadModels, shape_of
 from sidestream.projection import Projection, Table
 from sidestream.rebuilding.log_until import Later, LogUntil, after_positions
@@ -84,6 +84,17 @@ class Site:
     def live(self) -> GenerationInfo | None:
         """Return what queries use now."""
         return next((info for info in self.read_models.generations() if info.live), None)
+
+    def named(self, name: str) -> GenerationInfo:
+        """Return the generation of this name; raises UnknownGeneration."""
+        infos = {info.name: info for info in self.read_models.generations()}
+        if name not in infos:
+            what = self.projection.name
+            raise UnknownGeneration(
+                f"{what}: expected one of {', '.join(infos) or 'no generation'}, found {name!r}. "
+                f"Correct the name: `sidestream projections list {what}` shows what there is."
+            )
+        return infos[name]
 
     def length(self) -> int:
         """Return how many entries the log holds of all topics."""

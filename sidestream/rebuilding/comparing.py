@@ -44,6 +44,8 @@ class Comparison(msgspec.Struct):
         shown: the first of these.
         findings: what differs besides rows: numbers that one counted and the other lacks, parked events, the place in the log.
         not_compared: tables and columns that only one side has.
+        counted: whether it was looked at what each side has counted.
+        lost: how many events of the topics compared the left one has counted and the right one lacks.
         unreadable: why the left one could not be read; then nothing was compared. Empty where it could.
     """
 
@@ -54,6 +56,8 @@ class Comparison(msgspec.Struct):
     shown: list[RowDifference] = []
     findings: list[str] = []
     not_compared: list[str] = []
+    counted: bool = False
+    lost: int = 0
     unreadable: str = ""
 
     @property
@@ -85,9 +89,11 @@ def compare(left: Side, right: Side, topics: Sequence[str], progress: Progress) 
     tables = [*_shared(left, right, result), STRANGERS, *([STREAM_VERSIONS] if left.version == right.version else [])]
     total = sum(max(left.reader.count(table), right.reader.count(table)) for table in tables)
     for table in tables:
-        _compare_rows(left.reader, right.reader, table, result, lambda: progress(result.rows, total))
+        pairs = _pairs(left.reader, right.reader, table)
+        noted = _noting_lost(pairs, topics, result) if table is STRANGERS else pairs
+        _compare_rows(noted, table, result, lambda: progress(result.rows, total))
     _compare_places(left, right, topics, result)
-    _compare_counts(left, right, result)
+    _compare_counts(left, right, topics, result)
     _compare_parked(left, right, result)
     return result
 
@@ -127,8 +133,8 @@ def read_as(name: str, key: tuple[str, ...], columns: Iterable[Column]) -> Table
 # ── rows ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _compare_rows(left: Reader, right: Reader, table: Table[Any], result: Comparison, tell: Any) -> None:
-    for at, (ours, theirs) in enumerate(_pairs(left, right, table)):
+def _compare_rows(pairs: Iterable[tuple[Any, Any]], table: Table[Any], result: Comparison, tell: Any) -> None:
+    for at, (ours, theirs) in enumerate(pairs):
         result.rows += 1
         if at % PAGE == 0:
             tell()
@@ -218,7 +224,14 @@ def _compare_places(left: Side, right: Side, topics: Sequence[str], result: Comp
             _find(result, f"topic {key[0]}: {', '.join(places)}: not the same place in the log")
 
 
-def _compare_counts(left: Side, right: Side, result: Comparison) -> None:
+def _noting_lost(pairs: Iterable[tuple[Any, Any]], topics: Sequence[str], result: Comparison) -> Iterator[tuple[Any, Any]]:
+    """Hand on pairs of strangers; one that only the left side has seen is lost. A topic that is not followed any more is given up."""
+    for ours, theirs in pairs:
+        result.lost += theirs is None and ours.topic in topics
+        yield ours, theirs
+
+
+def _compare_counts(left: Side, right: Side, topics: Sequence[str], result: Comparison) -> None:
     for ours, theirs in _pairs(left.reader, right.reader, COUNTS):
         if ours == theirs:
             continue
@@ -228,6 +241,8 @@ def _compare_counts(left: Side, right: Side, result: Comparison) -> None:
                 which = f"topic {has.topic}, producer {has.producer}"
                 what = f"{len(missing)} numbers that {other.name} lacks: {str(missing)[:200]}"
                 _find(result, f"{which}: {side.name} counted {what}")
+                result.lost += len(missing) if side is left and has.topic in topics else 0
+    result.counted = True
 
 
 def _numbers(row: Count | None) -> Intervals:

@@ -16,6 +16,7 @@ from sidestream.ports import EventLog, Generation, GenerationInfo, ReadModels
 from sidestream.projection import Projection
 from sidestream.rebuilding.building import Begun, Progress, Site, parked_in, silent
 from sidestream.rebuilding.comparing import Comparison
+from sidestream.rebuilding.keeping import drop_older, kept_for_programs, once_live
 from sidestream.rebuilding.log_until import Later
 from sidestream.rebuilding.switching import take_over
 from sidestream.rebuilding.verifying import Watch, verify_beside
@@ -29,6 +30,7 @@ class Rebuilt(msgspec.Struct, frozen=True):
         generation: the new one.
         before: the live one when it began, empty where there was none.
         dropped: generations that were removed.
+        kept: those that programs of an older version answer from, each with that version.
         outcome: what became of the events.
         parked: how many events are parked in it now; some of those that were, in `outcome`, may have been applied since.
         live: whether queries use the new one now.
@@ -39,6 +41,7 @@ class Rebuilt(msgspec.Struct, frozen=True):
     generation: str
     before: str
     dropped: tuple[str, ...]
+    kept: dict[str, int]
     outcome: Outcome
     parked: int
     live: bool
@@ -70,11 +73,14 @@ def rebuild(
 
 
 def rebuild_at(site: Site, watch: Watch, *, accept: bool = False, keep: bool = True) -> Rebuilt:
-    """Build the next generation, verify it, and switch to it. The one before stays and follows; older ones are dropped.
+    """Build the next generation, verify it, and switch to it. The one before stays and follows.
 
+    Older ones are dropped, but for those that programs of an older version answer from; see `sidestream.rebuilding.keeping`.
     Where it differs from the live one, the pointer stays. A generation of another version than the live one may differ:
-    it becomes live if that is accepted. What differs is kept as *held*, to look at and to switch to deliberately.
-    A live one whose file or tables are gone or broken answers nobody and nothing can be held against it: it is left at once.
+    it becomes live if that is accepted. What differs is kept as *held*, to look at and to switch to deliberately. So is
+    one, accepted or not, that lacks what the live one has counted: the log has lost events, and no read model goes back.
+    A live one whose file or tables are gone or broken answers nobody and nothing can be held against it: it is left at once,
+    and because nothing was compared, none that was ever live is dropped.
 
     Args:
         site: what to build, and where.
@@ -93,15 +99,20 @@ def rebuild_at(site: Site, watch: Watch, *, accept: bool = False, keep: bool = T
         live, begun, outcome = site.live(), site.begin(), Outcome()
         with closing(site.read_models.open(begun.name)) as generation:
             comparison = _build(site, live, generation, watch, outcome)
-            lost = comparison is not None and bool(comparison.unreadable)
-            differs = comparison is not None and not comparison.same and not lost
-            if differs and not (accept and live is not None and live.version != site.projection.version):
+            broken = comparison is not None and bool(comparison.unreadable)
+            if comparison is not None and not (comparison.same or broken or (accept and _may_differ(site, live, comparison))):
                 found = _result(begun, live, outcome, comparison, parked_in(generation), is_live=False)
                 return replace(found, dropped=(*begun.dropped, *_set_aside(site, begun.name, keep=keep)))
             site.read_models.mark_ready(begun.name)
-            take_over(site, generation, None if lost else live, site.read_models.switch)
+            take_over(site, generation, None if broken else live, site.read_models.switch)
             found = _result(begun, live, outcome, comparison, parked_in(generation), is_live=True)
-        return replace(found, dropped=(*begun.dropped, *_drop_older(site, {found.generation, found.before})))
+        dropped = (*begun.dropped, *drop_older(site, {found.generation, found.before, *(once_live(site) if broken else ())}))
+        return replace(found, dropped=dropped, kept=kept_for_programs(site.read_models.generations()))
+
+
+def _may_differ(site: Site, live: GenerationInfo | None, comparison: Comparison) -> bool:
+    """Whether a difference may be accepted in passing: of a new version, and where nothing that was counted is lacking."""
+    return live is not None and live.version != site.projection.version and comparison.counted and not comparison.lost
 
 
 def _build(site: Site, live: GenerationInfo | None, generation: Generation, watch: Watch, outcome: Outcome) -> Comparison | None:
@@ -114,7 +125,7 @@ def _build(site: Site, live: GenerationInfo | None, generation: Generation, watc
 def _result(
     begun: Begun, live: GenerationInfo | None, outcome: Outcome, comparison: Comparison | None, parked: int, *, is_live: bool
 ) -> Rebuilt:
-    return Rebuilt(begun.name, live.name if live else "", begun.dropped, outcome, parked, is_live, begun.resumed, comparison)
+    return Rebuilt(begun.name, live.name if live else "", begun.dropped, {}, outcome, parked, is_live, begun.resumed, comparison)
 
 
 def _set_aside(site: Site, name: str, *, keep: bool) -> tuple[str, ...]:
@@ -123,14 +134,6 @@ def _set_aside(site: Site, name: str, *, keep: bool) -> tuple[str, ...]:
         return ()
     site.read_models.drop(name)
     return (name,)
-
-
-def _drop_older(site: Site, keep: set[str]) -> tuple[str, ...]:
-    """What somebody asked for by --until is his to drop."""
-    names = tuple(info.name for info in site.read_models.generations() if info.name not in keep and info.state != "scratch")
-    for name in names:
-        site.read_models.drop(name)
-    return names
 
 
 # ── a generation that is not to be live ──────────────────────────────────────────────────────────────────────────────

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from sidestream.errors import ReadModelError, StoreAway, TryAgain, UnknownGeneration, UnreadableGeneration
+from sidestream.errors import ReadModelError, StoreAway, TryAgain, UnreadableGeneration
 from sidestream.ports import Generation, GenerationInfo
 from sidestream.rebuilding.building import Site, Vector
 from sidestream.rebuilding.verifying import shapes_of, up_to
@@ -41,7 +41,7 @@ def switch(site: Site, name: str, *, accept: bool = False, stale: bool = False) 
         ReadModelError: it is live already, unfinished, held and not accepted, or its code is gone; or a rebuild runs.
     """
     with site.read_models.exclusively(site.who):
-        return _move(site, _named(site, name), site.read_models.switch, accept=accept, stale=stale)
+        return _move(site, site.named(name), site.read_models.switch, accept=accept, stale=stale)
 
 
 def roll_back(site: Site, *, stale: bool = False) -> Switched:
@@ -65,14 +65,7 @@ def previous(site: Site) -> GenerationInfo | None:
 def drop(site: Site, name: str) -> None:
     """Remove a generation for good; raises UnknownGeneration, or ReadModelError if it is live or a rebuild runs."""
     with site.read_models.exclusively(site.who):
-        site.read_models.drop(name)
-
-
-def _named(site: Site, name: str) -> GenerationInfo:
-    infos = {info.name: info for info in site.read_models.generations()}
-    if name not in infos:
-        raise UnknownGeneration(f"{site.projection.name}: expected one of {', '.join(infos) or 'no generation'}, found {name!r}")
-    return infos[name]
+        site.read_models.drop(site.named(name).name)
 
 
 def _move(site: Site, info: GenerationInfo, move: Move, *, accept: bool, stale: bool) -> Switched:

@@ -11,7 +11,7 @@ The live generation belongs to another process, or to none; it is never stopped,
 the snapshot is REPEATABLE READ, on SQLite a read transaction; it is short, because the long way is gone before it.
 """
 
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import msgspec
 
@@ -138,7 +138,8 @@ def diff(site: Site, left: str, right: str, progress: Progress) -> Comparison:
     Raises:
         UnknownGeneration: one of them does not exist.
     """
-    with closing(site.read_models.open(left)) as one, closing(site.read_models.open(right)) as other:
-        infos = {info.name: info for info in site.read_models.generations()}
-        with one.snapshot() as ours, other.snapshot() as theirs:
-            return _compared(site, side_of(site, infos[left], ours), side_of(site, infos[right], theirs), progress)
+    one, other = site.named(left), site.named(right)
+    with ExitStack() as opened:
+        ours, theirs = (opened.enter_context(closing(site.read_models.open(info.name))) for info in (one, other))
+        here, there = (opened.enter_context(generation.snapshot()) for generation in (ours, theirs))
+        return _compared(site, side_of(site, one, here), side_of(site, other, there), progress)

@@ -65,7 +65,7 @@ REGISTRY = Registry(
 
 class Hits(Projection):
     name = "hits"
-    topics = TOPICS
+    topics: tuple[str, ...] = TOPICS
     handles = (Hit, Click)
     tables: tuple[Table[Any], ...] = (PAGES,)
     ordered = False

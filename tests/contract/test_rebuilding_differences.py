@@ -1,9 +1,13 @@
 """A generation that differs from the live one: what is found, what is shown, and who may accept it. On every adapter."""
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sidestream.adapters.sqlite_read_model import SqliteReadModels
 from sidestream.errors import ReadModelError
 from sidestream.event import Envelope
 from sidestream.ports import ReadModels
@@ -89,8 +93,7 @@ class WithoutAb(Hits):
 
 def test_events_that_the_log_has_lost_are_a_finding_of_their_own(web: Web, read_models: ReadModels) -> None:
     built(web, read_models)
-    web.log.flush("clicks")
-    web.log.record("clicks", [wire("clicks", number, f"/{(number - 1) % 7}") for number in range(1, 301) if number not in (7, 8)])
+    lose(web, 7, 8)
     failed = built(web, read_models)
     assert not failed.live
     assert failed.comparison is not None
@@ -128,3 +131,94 @@ def test_a_new_version_that_differs_is_reported_and_waits_for_a_yes(web: Web, re
 def test_a_new_version_that_makes_the_same_of_it_needs_no_yes(web: Web, read_models: ReadModels) -> None:
     built(web, read_models)
     assert built(web, read_models, SameInNextVersion()).live
+
+
+class OnlyHitsNow(HitsNow):
+    """The next version follows one topic less."""
+
+    topics = ("hits",)
+
+
+def lose(web: Web, *numbers: int) -> None:
+    """Let the log forget some clicks: what is left is recorded anew."""
+    web.log.flush("clicks")
+    web.log.record("clicks", [wire("clicks", number, f"/{(number - 1) % 7}") for number in range(1, 301) if number not in numbers])
+
+
+@pytest.mark.parametrize("rule", [HitsNow, SameInNextVersion])
+def test_accepting_a_new_version_never_covers_events_that_the_log_has_lost(web: Web, read_models: ReadModels, rule: type[Hits]) -> None:
+    first = built(web, read_models)
+    lose(web, 7, 8, 300)
+    held = built(web, read_models, rule(), accept=True)
+    assert (held.live, held.dropped) == (False, ())
+    assert held.comparison is not None
+    assert held.comparison.lost == 3
+    assert states(read_models) == {first.generation: "live", held.generation: "held"}
+    again = built(web, read_models, rule(), accept=True)
+    assert (again.live, states(read_models)[first.generation]) == (False, "live")
+
+
+def test_what_lacks_events_is_taken_by_an_act_of_its_own(web: Web, read_models: ReadModels) -> None:
+    built(web, read_models)
+    lose(web, 7)
+    web.record("clicks", "/after")
+    held = built(web, read_models, HitsNow(), accept=True).generation
+    site = site_of(web, read_models, HitsNow())
+    with pytest.raises(ReadModelError, match="--accept"):
+        switch(site, held)
+    assert switch(site, held, accept=True).live == held
+
+
+def test_when_the_log_is_restored_the_new_version_is_accepted(web: Web, read_models: ReadModels) -> None:
+    built(web, read_models)
+    lose(web, 7)
+    assert not built(web, read_models, HitsNow(), accept=True).live
+    lose(web)
+    done = built(web, read_models, HitsNow(), accept=True)
+    assert done.live
+    assert done.comparison is not None
+    assert done.comparison.lost == 0
+
+
+def test_what_the_log_has_again_and_the_live_one_never_counted_is_not_lost(web: Web, read_models: ReadModels) -> None:
+    web.log.flush("clicks")
+    web.log.record("clicks", [wire("clicks", 6 if number == 7 else number, f"/{(number - 1) % 7}") for number in range(1, 301)])
+    built(web, read_models)
+    lose(web)
+    done = built(web, read_models, HitsNow(), accept=True)
+    assert done.live
+    assert done.comparison is not None
+    assert done.comparison.lost == 0
+    assert any("g2 counted 1 numbers that g1 lacks: 7-7" in finding for finding in done.comparison.findings)
+
+
+def test_a_stranger_that_the_log_has_lost_is_not_accepted_either(web: Web, read_models: ReadModels) -> None:
+    plain = b'{"specversion":"1.0","id":"%d","source":"/x","type":"hit.made","data":{"page":"/plain"}}'
+    web.log.record("hits", [plain % 1, plain % 2])
+    built(web, read_models)
+    web.log.flush("hits")
+    web.log.record("hits", [*(wire("hits", number, f"/{(number - 1) % 50}") for number in range(1, 1501)), plain % 2])
+    held = built(web, read_models, HitsNow(), accept=True)
+    assert held.comparison is not None
+    assert (held.live, held.comparison.lost) == (False, 1)
+
+
+def test_what_came_meanwhile_and_a_topic_that_is_given_up_are_not_lost(web: Web, read_models: ReadModels) -> None:
+    built(web, read_models)
+    web.record("hits", "/new")
+    done = built(web, read_models, OnlyHitsNow(), accept=True)
+    assert done.live
+    assert done.comparison is not None
+    assert done.comparison.lost == 0
+    assert any("counted 300 numbers that g2 lacks" in finding for finding in done.comparison.findings)
+
+
+def test_accepting_does_not_cover_what_could_not_be_compared(tmp_path: Path) -> None:
+    """Another release wrote it: nobody knows what it counted."""
+    web, read_models = Web(), SqliteReadModels(tmp_path / "hits")
+    web.record("hits", "/a")
+    first = built(web, read_models).generation
+    with closing(sqlite3.connect(tmp_path / "hits" / f"{first}.sqlite")) as file:
+        file.execute("PRAGMA user_version = 99")
+    held = built(web, read_models, HitsNow(), accept=True)
+    assert (held.live, states(read_models)) == (False, {first: "live", held.generation: "held"})

@@ -30,6 +30,19 @@ def test_a_rebuild_has_nothing_to_compare_with_and_switches_and_the_broken_one_i
 
 
 @everywhere
+def test_where_nothing_could_be_compared_nothing_that_was_ever_live_is_dropped(kept: tuple[ReadModels, Take], web: Web) -> None:
+    """It may hold what the log has lost."""
+    read_models, take = kept
+    first, second = built(web, read_models).generation, built(web, read_models).generation
+    counted = pages(read_models, first)
+    take(second)
+    web.log.flush("clicks")
+    done = built(web, read_models)
+    assert (done.live, done.dropped) == (True, ())
+    assert pages(read_models, first) == counted
+
+
+@everywhere
 def test_a_new_version_needs_no_accept_either(kept: tuple[ReadModels, Take], web: Web) -> None:
     read_models, take = kept
     take(built(web, read_models).generation)

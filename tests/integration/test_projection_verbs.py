@@ -1,6 +1,7 @@
 """`sidestream projections` and `dead-letters` on a real broker, beside no app at all."""
 
 import asyncio
+import contextlib
 import json
 import signal
 import sqlite3
@@ -22,6 +23,7 @@ from sidestream.event import Counted, NewEvent, encode_event
 from sidestream.launcher.broker import Broker
 from sidestream.launcher.folder import SystemFolder
 from sidestream.launcher.resources import moved
+from tests.integration.sidestream_program import sidestream
 from tests.parts import REPOSITORY
 from tests.waiting import until
 
@@ -174,12 +176,48 @@ def test_the_model_as_of_then_is_built_beside(system: System) -> None:
     system.json("projections", "diff", "tally", "g1", made["generation"], code=1)
 
 
-@pytest.mark.parametrize("moment", ["yesterday", "2026-11-20T09:00:00", "orders=1-0", "votes=1-0, orders=2-0"])
+@pytest.mark.parametrize("moment", ["yesterday", "2026-11-20T09:00:00", "orders=1-0", "votes=1-0, orders=2-0", "votes=xyz", "votes="])
 def test_a_moment_that_is_none_is_refused_before_anything_is_made(system: System, moment: str) -> None:
     with pytest.raises(ConfigurationError, match="--until: expected"):
         CliRunner().invoke(root, system.words("projections", "rebuild", "tally", "--until", moment), catch_exceptions=False)
     (listed,) = system.json("projections", "list", "tally")
     assert listed["generations"] == []
+
+
+async def interrupted(system: System) -> tuple[int, str]:
+    """Rebuild and press Ctrl-C in the middle; return the exit code and what was said. One that ended before that is not the one."""
+    ended = []
+    for _ in range(10):
+        program = await asyncio.create_subprocess_exec(
+            PROGRAM, *system.words("projections", "rebuild", "tally"), stderr=asyncio.subprocess.PIPE
+        )
+        await until(lambda: program.returncode is not None or "building" in states(system).values(), seconds=60)  # noqa: B023
+        with contextlib.suppress(ProcessLookupError):
+            program.send_signal(signal.SIGINT)
+        _, said = await program.communicate()
+        ended.append((program.returncode or 0, said.decode()))
+        if "building" in states(system).values():
+            return ended[-1]
+    raise AssertionError(f"none was interrupted in the middle: {ended}")
+
+
+def states(system: System) -> dict[str, str]:
+    (listed,) = system.json("projections", "list", "tally")
+    return {each["generation"]: each["state"] for each in listed["generations"]}
+
+
+async def test_a_rebuild_that_is_interrupted_says_what_is_left_and_what_to_do(system: System) -> None:
+    system.vote_fast(120_000)
+
+    code, said = await interrupted(system)
+
+    (left,) = (name for name, state in states(system).items() if state == "building")
+    assert code == 130
+    assert len(said.splitlines()) == 1
+    assert f"tally: interrupted. {left} is unfinished and no query reads it" in said
+    assert f"or end it: sidestream projections drop tally {left}" in said
+    system.run("projections", "drop", "tally", left)
+    assert left not in states(system)
 
 
 async def test_a_rebuild_that_is_killed_serves_nothing_and_the_next_one_is_whole(system: System) -> None:
@@ -241,3 +279,78 @@ def test_what_is_not_there_is_said(system: System) -> None:
     system.json("projections", "rebuild", "tally")
     system.run("dead-letters", "show", "tally", "nope", code=1)
     assert "which has shipping, tally" in str(CliRunner().invoke(root, ["projections", "rebuild", "nope"]).exception)
+
+
+# ── a new version of the code ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def as_of_an_older_version(system: System, *names: str) -> None:
+    """Note of generations that they were built by the version before the code's."""
+    with closing(sqlite3.connect(system.place.data / "read-models" / "tally" / "catalog.sqlite")) as catalog, catalog:
+        catalog.executemany("UPDATE generations SET version = version - 1 WHERE number = ?", [(name.removeprefix("g"),) for name in names])
+
+
+def test_what_programs_of_an_older_version_answer_from_is_kept_said_and_dropped_by_the_verb(system: System) -> None:
+    system.vote(5)
+    system.run("projections", "rebuild", "tally")
+    as_of_an_older_version(system, "g1")
+    why = (
+        "g1 is kept for programs of version 0, which answer from it. When none of them runs any more: sidestream projections drop tally g1"
+    )
+    assert why in system.run("projections", "rebuild", "tally")
+    assert why in system.run("projections", "rebuild", "tally")
+    assert "Dropped: g2." in system.run("projections", "rebuild", "tally")
+    assert why in system.run("projections", "status", "tally")
+    assert [why in line["kept"] for line in status(system).values()] == [True, False, False]
+    (listed,) = system.json("projections", "list", "tally")
+    assert [(each["generation"], each["kept_for"]) for each in listed["generations"]] == [("g1", 0), ("g3", None), ("g4", None)]
+    assert "ready (kept for version 0)" in system.run("projections", "list", "tally")
+    system.run("projections", "drop", "tally", "g1")
+    assert "is kept" not in system.run("projections", "status", "tally") + system.run("projections", "rebuild", "tally")
+
+
+def test_code_that_is_older_than_what_is_live_is_not_told_to_rebuild(system: System) -> None:
+    system.vote(5)
+    system.run("projections", "rebuild", "tally")
+    with closing(sqlite3.connect(system.place.data / "read-models" / "tally" / "catalog.sqlite")) as catalog, catalog:
+        catalog.execute("UPDATE generations SET version = 9")
+    said = status(system, code=1)["g1"]["problem"]
+    assert "deploy version 9" in said
+    assert "sidestream projections rebuild" not in said
+
+
+def test_accepting_a_new_version_does_not_cover_lost_events_and_the_way_out_is_said(system: System) -> None:
+    system.vote(VOTES)
+    system.run("projections", "rebuild", "tally")
+    as_of_an_older_version(system, "g1")
+    system.client.delete("votes")
+    system.vote(2)
+    for held in ("g2", "g3"):
+        said = system.run("projections", "rebuild", "tally", "--accept", code=1)
+        assert f"{held} lacks " in said
+        assert "the log has lost them" in said
+        assert f"give these events up for good: sidestream projections switch tally {held} --accept" in said
+        assert "g1 stays live" in said
+        assert system.rows()["g1"] > VOTES
+    assert system.json("projections", "switch", "tally", "g3", "--accept")["switched"]["live"] == "g3"
+
+
+# ── used wrongly ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("words", [("diff", "g1", "g99"), ("diff", "g99", "g1"), ("drop", "g99"), ("switch", "g99")])
+async def test_a_generation_that_is_not_there_is_used_wrongly_and_the_list_is_named(system: System, words: tuple[str, ...]) -> None:
+    system.vote(1)
+    system.run("projections", "rebuild", "tally")
+    verb, *names = words
+    ended = await sidestream(*system.words("projections", verb, "tally", *names), code=2)
+    assert "tally: expected one of g1, found 'g99'. Correct the name: `sidestream projections list tally`" in ended.err
+    assert str(system.place.path) not in ended.err
+
+
+@pytest.mark.parametrize("verb", ["rebuild", "verify"])
+async def test_a_broker_that_does_not_run_is_said_with_what_starts_it(system: System, broker: Broker, verb: str) -> None:
+    await broker.stop()
+    ended = await sidestream(*system.words("projections", verb, "tally"), code=1)
+    assert broker.address in ended.err
+    assert "`sidestream up` starts everything, `sidestream broker start` the embedded broker alone" in ended.err

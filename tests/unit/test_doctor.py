@@ -205,6 +205,11 @@ def test_the_version_of_the_program_counts_where_no_sidecar_runs() -> None:
     assert (finding.code, finding.severity, finding.place) == ("SD501", WARNING, "/opt/daprd")
 
 
+def test_code_that_is_older_than_what_is_live_is_to_be_deployed_and_not_to_rebuild() -> None:
+    (finding,) = seen(replace(well(), live=running(read_models=[replace(MODEL, built=3)])))
+    assert (finding.code, finding.remedy) == ("SD701", "Deploy version 3.")
+
+
 def test_a_silent_subscription_of_an_inbox_is_an_error() -> None:
     inbox = replace(example("sd301-no-retry"), live=sidecar(topics=frozenset()))
     assert [each.severity for each in look(inbox, {"SD505"})] == [ERROR]
