@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from sidestream.applying.rules import Outcome
+from sidestream.errors import ReadModelError
 from sidestream.ports import EventLog, Generation, GenerationInfo, ReadModels
 from sidestream.projection import Projection
 from sidestream.rebuilding.building import Begun, Progress, Site, parked_in, silent
@@ -85,18 +86,21 @@ def rebuild_at(site: Site, watch: Watch, *, accept: bool = False, keep: bool = T
     Args:
         site: what to build, and where.
         watch: is told how far it is.
-        accept: let a new version differ.
+        accept: let a new version differ; let code that is older than the live generation take everybody back to its version.
         keep: keep a generation that differs; else it is dropped.
 
     Raises:
-        ReadModelError: another rebuild of this projection is running.
+        ReadModelError: another rebuild of this projection is running; or the live generation is of a newer version than the code.
         HistoryTrimmed: the log does not begin at its beginning.
         OtherTables: tables were changed, and the version was not raised.
         LogUnavailable, StoreAway: the new generation stays unfinished; the next rebuild goes on with it.
     """
     with site.read_models.exclusively(site.who):
         site.refuse_unfit()
-        live, begun, outcome = site.live(), site.begin(), Outcome()
+        live = site.live()
+        if not accept:
+            _refuse_going_back(site, live)
+        begun, outcome = site.begin(), Outcome()
         with closing(site.read_models.open(begun.name)) as generation:
             comparison = _build(site, live, generation, watch, outcome)
             broken = comparison is not None and bool(comparison.unreadable)
@@ -108,6 +112,14 @@ def rebuild_at(site: Site, watch: Watch, *, accept: bool = False, keep: bool = T
             found = _result(begun, live, outcome, comparison, parked_in(generation), is_live=True)
         dropped = (*begun.dropped, *drop_older(site, {found.generation, found.before, *(once_live(site) if broken else ())}))
         return replace(found, dropped=dropped, kept=kept_for_programs(site.read_models.generations()))
+
+
+def _refuse_going_back(site: Site, live: GenerationInfo | None) -> None:
+    if live is not None and live.version > site.projection.version:
+        raise ReadModelError(
+            f"{site.projection.name}: the code is of version {site.projection.version}, and {live.name} of version {live.version} is live: "
+            f"this rebuild would take everybody back. Rebuild with version {live.version}, or say --accept."
+        )
 
 
 def _may_differ(site: Site, live: GenerationInfo | None, comparison: Comparison) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sidestream.errors import StoreAway
+from sidestream.errors import ReadModelError, StoreAway
 from sidestream.hosting.host import ProjectionHost
 from sidestream.ports import ReadModels
 from sidestream.projection import Projection
@@ -143,3 +143,13 @@ async def test_when_its_generation_is_dropped_an_older_program_says_what_to_depl
         await rebuilt(web, read_models, SameInNextVersion())
         await asyncio.to_thread(drop, site_of(web, read_models, SameInNextVersion()), "g1")
         await until(lambda: host.not_ready().endswith("Deploy version 2."), seconds=60)
+
+
+def test_older_code_takes_nobody_back_unless_that_is_accepted(web: Web, read_models: ReadModels) -> None:
+    web.record("hits", "/a")
+    built(web, read_models, SameInNextVersion())
+    before = states(read_models)
+    with pytest.raises(ReadModelError, match=r"the code is of version 1, and g1 of version 2 is live: .* or say --accept\."):
+        built(web, read_models, Hits())
+    assert states(read_models) == before
+    assert built(web, read_models, Hits(), accept=True).live
