@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from sidestream.backbone import connect, followed
 from sidestream.cli.bootstraps import NoSuchModule, bootstrap_of
 from sidestream.errors import ConfigurationError
@@ -90,6 +92,7 @@ def at_home(file: Path, data: Path | None, wing: str) -> Iterator[tuple[Sequence
     base = file.resolve().parent
     place = SystemFolder(data or base / DEFAULT)
     sys.path.insert(0, str(base))
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))  # what a verb prints is for programs too
     with contextlib.chdir(base):
         yield apps, base, place
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import structlog
 
 from sidestream.cli.declared import declared, named
 from sidestream.errors import ConfigurationError
@@ -53,3 +54,12 @@ def test_a_missing_run_file_or_module_is_said(tmp_path: Path) -> None:
     file = a_run_file(tmp_path, "projections.nowhere")
     with pytest.raises(ConfigurationError, match=r"projections\.nowhere.*Correct the command"), declared(file, None):
         pass
+
+
+def test_what_is_logged_meanwhile_is_not_mixed_into_what_a_verb_prints(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], same_path: None
+) -> None:
+    with declared(a_run_file(tmp_path, "projections.tally"), None):
+        structlog.get_logger().info("folding given up")
+    out, err = capfd.readouterr()
+    assert (out, "folding given up" in err) == ("", True)
