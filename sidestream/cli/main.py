@@ -12,7 +12,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from sidestream.errors import ConfigurationError, SidestreamError, UnknownGeneration
+from sidestream.errors import ConfigurationError, LogUnavailable, SidestreamError, UnknownGeneration
 
 # A verb, and the module whose `app` it is. One line each.
 VERBS = {
@@ -28,6 +28,10 @@ VERBS = {
     "doctor": "sidestream.cli.doctor",
     "tokens": "sidestream.cli.tokens",
 }
+
+
+_START = "`sidestream up` starts everything, `sidestream broker start` the embedded broker alone"
+"""A log knows its address, and not who starts what is there."""
 
 
 class Verbs(TyperGroup):
@@ -64,12 +68,15 @@ def main() -> None:
 
 
 def _say(problem: SidestreamError) -> None:
+    message = str(problem)
+    if type(problem) is LogUnavailable:  # not one of its kinds: those answer, and cannot do what was asked
+        message += f" Start the broker if it does not run ({_START}), and try again."
     if "--json" in sys.argv:
-        sys.stderr.write(json.dumps({"error": {"code": problem.code, "message": str(problem)}}) + "\n")
+        sys.stderr.write(json.dumps({"error": {"code": problem.code, "message": message}}) + "\n")
         return
     from rich.console import Console
 
-    Console(stderr=True).print(str(problem), style="bold red", markup=False, highlight=False, soft_wrap=True)
+    Console(stderr=True).print(message, style="bold red", markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -256,22 +256,8 @@ def site(file: Path, data: Path | None, name: str) -> Iterator["Site"]:
     """Open the log and the generations of a projection."""
     from sidestream.cli.declared import declared, named
 
-    with declared(file, data) as found, naming_the_start(), site_of(named(found, name)) as opened:
+    with declared(file, data) as found, site_of(named(found, name)) as opened:
         yield opened
-
-
-@contextmanager
-def naming_the_start() -> Iterator[None]:
-    """Say how a broker is started that does not answer; a log knows its address, and not who starts what is there."""
-    from sidestream.errors import LogUnavailable
-
-    try:
-        yield
-    except LogUnavailable as error:
-        if type(error) is not LogUnavailable:  # it answers, and cannot do what was asked
-            raise
-        start = "`sidestream up` starts everything, `sidestream broker start` the embedded broker alone"
-        raise LogUnavailable(f"{error} Start the broker if it does not run ({start}), and try again.") from error
 
 
 @contextmanager
