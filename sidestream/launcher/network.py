@@ -13,6 +13,8 @@ from sidestream.launcher.daprd import cache as cache_of_the_user
 
 LOOPBACK = "127.0.0.1"
 _OUR_RANGE = range(20_000, 32_000)
+_given: set[int] = set()
+"""What this process was given so far: the same one again could be meant for a part that has not taken it yet."""
 
 
 def is_free(port: int) -> bool:
@@ -24,12 +26,15 @@ def free_ports(count: int, without: Iterable[int] = ()) -> list[int]:
     """Return so many different free ports, none of those named.
 
     They lie below the range from which the kernel gives outgoing connections their ports, and no other process of this
-    user is given one of them while this one lives: so none is taken between this answer and its use.
+    user is given one of them while this one lives, nor is this one again: so none is taken between this answer and its use.
+    A process that has been given all of them gets old ones.
     """
     taken = set(without)
-    shuffled = random.sample(_OUR_RANGE, len(_OUR_RANGE))
-    candidates = (port for port in shuffled if port not in taken and is_free(port) and _is_promised_to_us(port))
-    return list(islice(candidates, count))
+    fresh_first = sorted(random.sample(_OUR_RANGE, len(_OUR_RANGE)), key=_given.__contains__)
+    candidates = (port for port in fresh_first if port not in taken and is_free(port) and _is_promised_to_us(port))
+    found = list(islice(candidates, count))
+    _given.update(found)
+    return found
 
 
 def _is_promised_to_us(port: int) -> bool:

@@ -41,3 +41,17 @@ def test_ports_are_different_free_and_none_of_those_left_out() -> None:
     second = free_ports(20, without=first)
     assert len({*first, *second}) == 40
     assert all(map(network.is_free, second))
+
+
+def test_a_process_is_given_a_port_again_only_when_it_had_all_of_them() -> None:
+    asked = (
+        "import sys; from sidestream.launcher import network; network._OUR_RANGE = range(*map(int, sys.argv[1:])); "
+        "print(*(port for _ in range(8) for port in network.free_ports(10)))"
+    )
+    (begin,) = free_ports(1)
+    among = (str(begin + 1), str(begin + 60))
+    found = subprocess.run([sys.executable, "-c", asked, *among], capture_output=True, text=True, check=True, timeout=60)
+    ports = found.stdout.split()
+    had = len(set(ports))
+    assert len(ports) == 80 > had
+    assert len(set(ports[:had])) == had
