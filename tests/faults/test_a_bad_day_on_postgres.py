@@ -46,8 +46,10 @@ def _faults(postgres: Postgres) -> Sequence[Fault]:
         """In a long day longer than the 10 s after which the sidecar takes back a delivery."""
         await load.reached(day.dice.random() * 0.8)
         await asyncio.to_thread(postgres.pause)
-        await asyncio.sleep(12.0 if LONG else 1.5)  # how long the fault lasts
-        await asyncio.to_thread(postgres.resume)
+        try:
+            await asyncio.sleep(12.0 if LONG else 1.5)  # how long the fault lasts
+        finally:  # a run that is interrupted must be able to end it
+            postgres.resume()
 
     own: tuple[Fault, ...] = (crash_the_database, freeze_the_database, freeze_a_replica_in_its_transaction)
     if LONG:
