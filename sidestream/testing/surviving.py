@@ -255,9 +255,11 @@ class _Played:
         return _model(self._rule.projection, self._generation)
 
     def rebuilt(self) -> Model:
-        """Return the rows of a new generation, built from the same log in one go by the mended rule."""
+        """Return the rows of a new generation, built from the same log by the mended rule as a rebuild does it: folded, then followed."""
         generation = self._new_generation()
-        Projector(self._rule, self._log, generation, _now).catch_up()
+        projector = Projector(self._rule, self._log, generation, _now)
+        projector.fold()
+        projector.catch_up()
         return _model(self._rule.projection, generation)
 
 
