@@ -170,7 +170,7 @@ async def test_a_rebuild_by_a_newer_rule_waits_for_the_newer_program(read_models
     async with host_of(log, read_models, projection=HitsOfNextVersion(), sweep_seconds=0.02) as host:
         log.record("hits", wires(1, 3))
         await until(lambda: hits(host) == 3)
-        await asyncio.to_thread(rebuild, Hits(), REGISTRY, log, read_models, now)
+        await asyncio.to_thread(rebuild, Hits(), REGISTRY, log, read_models, now, accept=True)
         await until(lambda: host.not_serving() != "")
         assert "was built by version 1, this program is version 2" in host.not_serving()
         with pytest.raises(StoreAway, match="sidestream projections rebuild hits"), host.reading():

@@ -158,7 +158,7 @@ async def test_a_thousand_waiters_poll_nothing_and_are_all_answered(read_models:
 async def test_without_a_generation_to_serve_nobody_waits(read_models: ReadModels) -> None:
     log = MemoryLog()
     async with host_of(log, read_models, projection=HitsOfNextVersion(), sweep_seconds=0.02) as host:
-        await asyncio.to_thread(rebuild, Hits(), REGISTRY, log, read_models, now)
+        await asyncio.to_thread(rebuild, Hits(), REGISTRY, log, read_models, now, accept=True)
         await asyncio.to_thread(read_models.switch, "g2")
         await until(lambda: host.not_serving() != "")
         with pytest.raises(StoreAway, match="projections rebuild"):

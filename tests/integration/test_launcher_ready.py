@@ -35,11 +35,12 @@ def of_a_newer_version(folder: Path) -> None:
 
 
 def test_an_app_that_answers_nobody_is_named_with_its_reason_and_the_start_goes_on(run_file: Path) -> None:
-    of_a_newer_version(run_file.parent / ".sidestream" / "data" / "read-models" / "tally")
-    with up(run_file) as process:
+    system = run_file.parent / "system"
+    of_a_newer_version(system / "data" / "read-models" / "tally")
+    with up(run_file, "--data", str(system)) as process:
         urls = {app["app"]: app["url"] for app in addresses(process)}
         assert httpx.get(f"{urls['tally']}/polls", timeout=30).status_code == 503
-        said = (run_file.parent / ".sidestream" / "logs" / "launcher.log").read_text()
+        said = (system / "logs" / "launcher.log").read_text()
     assert "Everything is healthy" not in said
     assert "tally is not ready: tally: generation g1 was built by version 9, this program is version 1" in said
     assert "Deploy version 9." in said
