@@ -24,16 +24,21 @@ ENVIRONMENT = {**os.environ, "SIDESTREAM_BROKER": ""}
 SIDESTREAM = [str(Path(sys.executable).parent / "sidestream")]
 
 
-@pytest.fixture
-def run_file(tmp_path: Path) -> Path:
-    """The two tiny apps on free ports."""
-    text = TWO_APPS.read_text().replace("../..", str(REPOSITORY))
+def on_free_ports(source: Path, folder: Path) -> Path:
+    """Write a run file of the tests' apps again, into a folder, on ports that are free."""
+    text = source.read_text().replace("../..", str(REPOSITORY))
     wanted = [line.split(": ")[1] for line in text.splitlines() if "Port: " in line]
     for port, free in zip(wanted, free_ports(len(wanted)), strict=True):
         text = text.replace(f": {port}\n", f": {free}\n")
-    path = tmp_path / "dapr.yaml"
+    path = folder / "dapr.yaml"
     path.write_text(text)
     return path
+
+
+@pytest.fixture
+def run_file(tmp_path: Path) -> Path:
+    """The two tiny apps."""
+    return on_free_ports(TWO_APPS, tmp_path)
 
 
 @contextmanager

@@ -9,21 +9,14 @@ import pytest
 from projections.tally.bootstrap import projection
 from sidestream.adapters.sqlite_read_model import SqliteReadModels
 from sidestream.applying.applied import BOOKKEEPING
-from sidestream.launcher.network import free_ports
-from tests.integration.test_launcher_command import addresses, up
+from tests.integration.test_launcher_command import addresses, on_free_ports, up
 from tests.parts import REPOSITORY
 
 
 @pytest.fixture
 def run_file(tmp_path: Path) -> Path:
-    """Votes and tally on free ports."""
-    text = (REPOSITORY / "tests" / "apps" / "voting.yaml").read_text().replace("../..", str(REPOSITORY))
-    wanted = [line.split(": ")[1] for line in text.splitlines() if "Port: " in line]
-    for port, free in zip(wanted, free_ports(len(wanted)), strict=True):
-        text = text.replace(f": {port}\n", f": {free}\n")
-    path = tmp_path / "dapr.yaml"
-    path.write_text(text)
-    return path
+    """Votes and tally."""
+    return on_free_ports(REPOSITORY / "tests" / "apps" / "voting.yaml", tmp_path)
 
 
 def of_a_newer_version(folder: Path) -> None:
