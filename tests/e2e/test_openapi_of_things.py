@@ -5,7 +5,6 @@ is there, an order in one state after the other, and every second request comes 
 Deterministic: the same requests in every run, but for the ids.
 """
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from itertools import count, cycle
@@ -21,6 +20,7 @@ from schemathesis.python import asgi
 
 from sidestream.backbone import MemoryBackbone
 from sidestream.settings import Settings
+from tests.brokers.waiting import wait_until
 from tests.e2e.all_apps import BOOTSTRAPS
 from tests.e2e.ordering import CANCEL, PAY, PLACE, SHIP
 from tests.e2e.test_openapi import CHECKS, DETERMINISTIC, Operation
@@ -68,14 +68,15 @@ class Things:
         return order
 
     def _wait(self, app: str, path: str, is_there: Any = bool) -> Any:
-        end = time.monotonic() + SECONDS
-        while True:
-            is_last = time.monotonic() > end
+        found: list[Any] = []
+
+        def is_answered() -> bool:
             answer = self._doors[app].get(path)
-            if answer.status_code == 200 and is_there(answer.json()):
-                return answer.json()
-            assert not is_last, f"{app}{path}: {answer.status_code} {answer.text}"
-            time.sleep(0.01)
+            found[:] = [answer.json()] if answer.status_code == 200 else []
+            return bool(found and is_there(found[0]))
+
+        wait_until(is_answered, SECONDS)
+        return found[0]
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The next versions of the tally are rebuilt, one after another, while the app of the first one runs and is asked all the time."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -15,23 +14,14 @@ from sidestream.rebuilding.rebuild import rebuild_at
 from sidestream.rebuilding.switching import drop
 from tests.contract.rebuilt import UNWATCHED
 from tests.integration.test_rebuilding_while_running import Asking
-from tests.integration.test_whole_line import APPS, assert_tally, ballots, post_all
-from tests.parts import REPOSITORY, running_system
+from tests.integration.test_whole_line import assert_tally, ballots, post_all
+from tests.integration.votes_and_tally import folder, system
+from tests.parts import REPOSITORY
 from tests.waiting import until
 
+__all__ = ["folder", "system"]
+
 pytestmark = pytest.mark.timeout(300)
-
-
-@pytest.fixture
-async def folder(tmp_path: Path) -> Path:
-    return tmp_path / "system"
-
-
-@pytest.fixture
-async def system(folder: Path) -> AsyncIterator[System]:
-    """Votes and tally, each with a sidecar, and a broker of their own."""
-    async with running_system(folder, APPS / "voting.yaml") as running:
-        yield running
 
 
 class NextTally(Tally):

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +11,14 @@ import pytest
 
 from sidestream.launcher.system import System
 from tests.integration.sidestream_program import sidestream
-from tests.integration.test_whole_line import APPS, assert_tally, ballots, post_all
-from tests.parts import REPOSITORY, running_system
+from tests.integration.test_whole_line import assert_tally, ballots, post_all
+from tests.integration.votes_and_tally import folder, system
+from tests.parts import REPOSITORY
 from tests.waiting import until
 
+__all__ = ["folder", "system"]
+
 pytestmark = pytest.mark.timeout(300)
-
-
-@pytest.fixture
-async def folder(tmp_path: Path) -> Path:
-    return tmp_path / "system"
-
-
-@pytest.fixture
-async def system(folder: Path) -> AsyncIterator[System]:
-    """Votes and tally, each with a sidecar, and a broker of their own."""
-    async with running_system(folder, APPS / "voting.yaml") as running:
-        yield running
 
 
 class Asking:
