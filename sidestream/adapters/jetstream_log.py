@@ -18,7 +18,7 @@ from sidestream.errors import LogUnavailable
 from sidestream.ports import LogEntry, LogExtent
 
 _READ_BYTES: Final = 64 * 1024 * 1024
-"""Most bytes of one answer; the caller asks for about a quarter of it."""
+"""Most bytes of one answer: a longer one is cut by the server, and asked for on from there."""
 _END: Final = b"204"
 _NOTHING: Final = b"404"
 _NO_STREAM: Final = b"503"
@@ -49,7 +49,11 @@ class JetStreamLog:
         end = stream.state.last_seq + 1 if wanted is None else min(wanted, stream.state.last_seq + 1)
 
         def between(begin: int, end: int) -> Sequence[LogEntry]:
-            return [entry for entry in self._from(topic, begin, end - begin) if int(entry.position) < end]
+            found: list[LogEntry] = []
+            while begin < end and (part := self._from(topic, begin, end - begin)):
+                found += [entry for entry in part if int(entry.position) < end]
+                begin = int(part[-1].position) + 1
+            return found
 
         return newest_first(limit, stream.state.first_seq, end, between)
 

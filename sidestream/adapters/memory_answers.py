@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 
 from sidestream.ports import Answer, Snapshot
-from sidestream.writing.answering import Claim, answer_of_claim, check_answer, check_key, ends_at
+from sidestream.writing.answering import Claim, answer_of_claim, check_answer, check_key, ends_at, holds
 
 
 class Held:
@@ -105,7 +105,7 @@ class MemoryLeases(Held):
             now_ms = self._clock_ms()
             until_ms = ends_at(now_ms, seconds)
             held_by, held_until_ms = self._leases.get(name, (holder, 0))
-            if held_by != holder and held_until_ms > now_ms:
+            if held_by != holder and holds(held_until_ms, now_ms):
                 return False
             self._leases[name] = holder, until_ms
             return True

@@ -7,18 +7,18 @@ An answer is stored by the append itself.
 from sidestream.adapters.postgres_append_transaction import NOW_MS
 from sidestream.adapters.postgres_database import Database, escaped
 from sidestream.ports import Answer, Snapshot
-from sidestream.writing.answering import Claim, answer_of_claim, check_key, ends_at
+from sidestream.writing.answering import LONGEST_MS, Claim, answer_of_claim, check_key, ends_at
 
 _FIND = f"SELECT request, content, until_ms, {NOW_MS} FROM answers WHERE key = %s"  # noqa: S608 - all our own text
 _CLAIM = (
     f"INSERT INTO answers AS a (key, request, until_ms) VALUES (%s, %s, {NOW_MS} + %s) "  # noqa: S608 - all our own text
     "ON CONFLICT (key) DO UPDATE SET request = excluded.request, until_ms = excluded.until_ms "
-    f"WHERE a.content IS NULL AND a.until_ms <= {NOW_MS}"
+    f"WHERE a.content IS NULL AND a.until_ms NOT BETWEEN {NOW_MS} + 1 AND {NOW_MS} + {LONGEST_MS}"
 )
 _LEASE = (
     f"INSERT INTO leases AS l VALUES (%s, %s, {NOW_MS} + %s) "  # noqa: S608 - all our own text
     "ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until_ms = excluded.until_ms "
-    f"WHERE l.holder = excluded.holder OR l.until_ms <= {NOW_MS}"
+    f"WHERE l.holder = excluded.holder OR l.until_ms NOT BETWEEN {NOW_MS} + 1 AND {NOW_MS} + {LONGEST_MS}"
 )
 _FORGET_CLAIMS = f"DELETE FROM answers WHERE content IS NULL AND until_ms <= least(%s, {NOW_MS})"  # noqa: S608 - all our own text
 _KEEP = (

@@ -10,7 +10,7 @@ from typing import Final
 from sidestream.adapters.sqlite_store_file import StoreFile, findable
 from sidestream.adapters.sqlite_store_reading import bounded
 from sidestream.ports import Answer, Snapshot
-from sidestream.writing.answering import Claim, answer_of_claim, check_answer, check_key, ends_at
+from sidestream.writing.answering import LONGEST_MS, Claim, answer_of_claim, check_answer, check_key, ends_at
 
 _CLAIM: Final = "INSERT OR REPLACE INTO answers (key, request, until_ms) VALUES (?, ?, ?)"
 _ANSWER: Final = "INSERT OR REPLACE INTO answers (key, request, content, answered_ms) VALUES (?, ?, ?, ?)"
@@ -25,7 +25,7 @@ WHERE excluded.version > version OR excluded.shape <> shape
 _LEASE: Final = """
 INSERT INTO leases (name, holder, until_ms) VALUES (?, ?, ?)
 ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until_ms = excluded.until_ms
-WHERE holder = excluded.holder OR until_ms <= ?
+WHERE holder = excluded.holder OR until_ms NOT BETWEEN ? + 1 AND ?
 """
 
 
@@ -109,7 +109,7 @@ class SqliteLeases(StoreFile):
         """See `sidestream.ports.Outbox`."""
         with self._writing_lightly() as writer:
             now_ms = self._clock_ms()
-            return writer.execute(_LEASE, (name, holder, ends_at(now_ms, seconds), now_ms)).rowcount == 1
+            return writer.execute(_LEASE, (name, holder, ends_at(now_ms, seconds), now_ms, now_ms + LONGEST_MS)).rowcount == 1
 
     def end_lease(self, name: str, holder: str) -> None:
         """See `sidestream.ports.Outbox`."""

@@ -7,6 +7,7 @@ store's own, as text. A store forgets nothing, so nothing is ever trimmed. It kn
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from sidestream.adapters.numbered_positions import compare, number_of
 from sidestream.errors import LogUnavailable, ReadModelError
 from sidestream.ports import EventStore, LogEntry, LogExtent, StoredEvent
 
@@ -20,14 +21,14 @@ class StoreLog:
 
     def read(self, topic: str, start: str | None, limit: int) -> Sequence[LogEntry]:
         """See `sidestream.ports.EventLog`."""
-        begin = _place(start or "0")
+        begin = number_of(start or "0")
         with _readable(topic):
             store = self._keeper(topic)
             return [] if store is None else list(map(_entry, store.read_topic(topic, begin, limit)))
 
     def read_back(self, topic: str, before: str | None, limit: int) -> Sequence[LogEntry]:
         """See `sidestream.ports.EventLog`."""
-        end = None if before is None else _place(before)
+        end = None if before is None else number_of(before)
         with _readable(topic):
             store = self._keeper(topic)
             return [] if store is None else list(map(_entry, store.read_topic_back(topic, end, limit)))
@@ -48,7 +49,7 @@ class StoreLog:
 
     def compare(self, left: str, right: str) -> int:
         """See `sidestream.ports.EventLog`."""
-        return _place(left) - _place(right)
+        return compare(left, right)
 
     def close(self) -> None:
         """See `sidestream.ports.EventLog`."""
@@ -81,9 +82,3 @@ def _readable(topic: str) -> Iterator[None]:
 
 def _entry(event: StoredEvent) -> LogEntry:
     return LogEntry(str(event.position), event.wire, event.recorded_ms)
-
-
-def _place(position: str) -> int:
-    if not (position.isascii() and position.isdecimal()):
-        raise LogUnavailable(f"expected a position like 4711, found {position!r}. It is of another kind of log.")
-    return int(position)

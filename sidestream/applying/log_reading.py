@@ -48,17 +48,21 @@ class LogReading:
             entries = self._log.read(topic, checkpoint.position if checkpoint else None, limit + (checkpoint is not None))
         except ForeignPosition:  # the log was moved to another kind of broker
             return self._from_start(topic, checkpoint, limit)
-        self._limits[topic] = _next_limit(wires_of(entries))
+        if len(entries) > (checkpoint is not None):  # nothing new says nothing about how large the next ones are
+            self._limits[topic] = _next_limit(wires_of(entries))
         if len(entries) > limit:
             self._announce(topic, entries[-1].position, min(self._limits[topic], most) + 1)
-        if checkpoint is not None and entries and self._stands_at(checkpoint, entries[0]):
+        if checkpoint is None:
+            return self._batch_of(topic, None, entries, self._beginning(topic)) if entries else None
+        if entries and self._stands_at(checkpoint, entries[0]):
             return self._batch_of(topic, checkpoint, entries[1:], checkpoint)
-        if checkpoint is not None:
-            entries = self._entries_after_break(topic, checkpoint, entries, limit)
-        return self._batch_of(topic, checkpoint, entries, self._beginning(topic)) if entries else None
+        return self._after_break(topic, checkpoint, entries, limit)
 
     def _from_start(self, topic: str, checkpoint: Checkpoint | None, limit: int) -> Batch | None:
-        """The checkpoint belongs to another log: read this one from its start, the counts skip what has been applied."""
+        """The checkpoint belongs to another log: read this one from its start, the counts skip what has been applied.
+
+        The read model does not go back.
+        """
         entries = self._log.read(topic, None, limit)
         if entries and checkpoint is not None:
             log_line.warning("another log", projection=self._rule.projection.name, topic=topic, checkpoint=checkpoint.position)
@@ -90,25 +94,23 @@ class LogReading:
         found = (envelope.source, envelope.id) if envelope else ("", "")
         return entry.position == checkpoint.position and found == (checkpoint.source, checkpoint.event_id)
 
-    def _entries_after_break(self, topic: str, checkpoint: Checkpoint, entries: Sequence[LogEntry], limit: int) -> Sequence[LogEntry]:
+    def _after_break(self, topic: str, checkpoint: Checkpoint, entries: Sequence[LogEntry], limit: int) -> Batch | None:
         """The event at the checkpoint is not there.
 
-        trimmed up to the checkpoint exactly   nothing is missing: go on after it
+        trimmed up to the checkpoint exactly   nothing is missing: go on after it, as if it stood there
         trimmed beyond it                      events that were never applied are gone: an error, never a silent skip
-        else                                   another log under this name: read it from its start, the counts skip
-                                               what has been applied, the read model does not go back
+        else                                   another log under this name
         """
         extent = self._log.extent(topic)
-        if extent.trimmed_to is not None and self._log.compare(extent.trimmed_to, checkpoint.position) > 0:
+        missing = -1 if extent.trimmed_to is None else self._log.compare(extent.trimmed_to, checkpoint.position)
+        if missing > 0:
             raise HistoryTrimmed(
                 f"{self._rule.projection.name}: topic {topic}: expected events after {checkpoint.position}, "
                 f"found the log trimmed up to {extent.trimmed_to}. Restore the log, or rebuild from an archive."
             )
-        if extent.trimmed_to is not None and self._log.compare(extent.trimmed_to, checkpoint.position) == 0:
-            return entries
-        if extent.first is not None:
-            log_line.warning("another log", projection=self._rule.projection.name, topic=topic, checkpoint=checkpoint.position)
-        return self._log.read(topic, None, limit)
+        if missing == 0 and checkpoint.identity == extent.identity:
+            return self._batch_of(topic, checkpoint, entries, checkpoint)
+        return self._from_start(topic, checkpoint, limit)
 
 
 def _next_limit(wires: Sequence[bytes]) -> int:

@@ -198,8 +198,9 @@ class _Side:
         page = self.log.read(self._topic, self.position, self._limit + goes_on)
         if goes_on and (not page or page[0].position != self.position):
             raise LogUnavailable(f"topic {self._topic}: expected an entry at {self.position}, found the topic made anew. Try again.")
-        average = sum(len(entry.data) for entry in page) // max(len(page), 1) + 1
-        self._limit = min(max(_READ_BYTES // average, 1), _MOST_ENTRIES)
+        if page:
+            average = sum(len(entry.data) for entry in page) // len(page) + 1
+            self._limit = min(max(_READ_BYTES // average, 1), _MOST_ENTRIES)
         return page[1:] if goes_on else page
 
     def _noted(self, wire: bytes) -> bytes:

@@ -260,7 +260,8 @@ class Restorable(Protocol):
     def begin_epoch(self) -> str:
         """Count anew under a new producer, for a store that cannot adopt; return it. Unpublished events are given new numbers.
 
-        What was given out under the old one stays as it is in the log.
+        What was given out under the old one stays as it is in the log. An event that stands there and is not marked as published
+        would go out twice: `sidestream.writing.tail.count_anew` marks it first.
         """
         ...
 

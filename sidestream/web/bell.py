@@ -24,7 +24,7 @@ MAX_BELL_BYTES: Final = 64 * 1024 * 1024
 MAX_EVENTS: Final = 100
 """Events in one bell: as many as the component has workers (`concurrency`), so that a bell under load is full and rings at once."""
 MAX_WAIT_MS: Final = 10
-"""How long the sidecar waits for a bell to fill: the latency at rest (facts: 5-50 made no difference under load)."""
+"""How long the sidecar waits for a bell to fill: the latency at rest (measured: 5-50 made no difference under load)."""
 
 
 class _Entry(msgspec.Struct, gc=False):

@@ -13,6 +13,10 @@ from sidestream.ports import Answer
 
 MAX_KEY_BYTES: Final = 512
 REQUEST_BYTES: Final = 16
+LONGEST_SECONDS: Final = 60
+"""The longest that a claim or a lease may be asked for. One that seems to last longer was taken before the clock was set back,
+and holds no more: its holder would stand in everybody's way for as long as the clock was wrong."""
+LONGEST_MS: Final = LONGEST_SECONDS * 1000
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -20,6 +24,10 @@ class Claim(msgspec.Struct, frozen=True):
 
     request: bytes
     until_ms: int
+
+    def holds(self, now_ms: int) -> bool:
+        """Return whether it is still somebody's."""
+        return holds(self.until_ms, now_ms)
 
 
 def check_key(key: str, request: bytes) -> None:
@@ -42,11 +50,16 @@ def ends_at(now_ms: int, seconds: float) -> int:
     """Return when a claim or a lease of so many seconds runs out; one of 0 seconds only asks whether it could be had.
 
     Raises:
-        ConfigurationError: not a length of time.
+        ConfigurationError: not a length of time, or longer than anybody may ask for.
     """
-    if not (math.isfinite(seconds) and seconds >= 0):
-        raise ConfigurationError(f"claim or lease: expected a number of seconds, 0 or more, found {seconds}")
+    if not (math.isfinite(seconds) and 0 <= seconds <= LONGEST_SECONDS):
+        raise ConfigurationError(f"claim or lease: expected a number of seconds from 0 to {LONGEST_SECONDS}, found {seconds}")
     return now_ms + math.ceil(seconds * 1000)
+
+
+def holds(until_ms: int, now_ms: int) -> bool:
+    """Return whether a claim or a lease until then is still somebody's."""
+    return now_ms < until_ms <= now_ms + LONGEST_MS
 
 
 def answer_of_claim(key: str, request: bytes, kept: Answer | None, claim: Claim | None, now_ms: int) -> Answer | None:
@@ -59,7 +72,7 @@ def answer_of_claim(key: str, request: bytes, kept: Answer | None, claim: Claim 
     if kept is not None:
         _check_request(key, kept.request, request)
         return kept
-    if claim is not None and claim.until_ms > now_ms:
+    if claim is not None and claim.holds(now_ms):
         _check_request(key, claim.request, request)
         raise CommandRunning(f"idempotency key {key}: the command has begun and is not done. Ask again in a moment.")
     return None
@@ -75,7 +88,7 @@ def check_answer(answer: Answer, kept: Answer | None, claim: Claim | None, now_m
     if kept is not None:
         _check_request(answer.key, kept.request, answer.request)
         raise AlreadyAnswered(answer.key, kept.content)
-    if claim is not None and claim.until_ms > now_ms:
+    if claim is not None and claim.holds(now_ms):
         _check_request(answer.key, claim.request, answer.request)
 
 

@@ -14,6 +14,7 @@ from sidestream.errors import UnreadableEvent
 from sidestream.event import decode_event
 from sidestream.ports import EventLog, ServiceStore
 from sidestream.publishing.track import SPAN
+from sidestream.writing.restoring import is_same
 
 LOOK_BACK: Final = 100_000
 """Entries of a topic that are looked at: others may have published there since this store did."""
@@ -40,6 +41,41 @@ def adopt_tail(store: ServiceStore, log: EventLog, topics: Iterable[str]) -> int
             _log.warning("store: lacked events that stand in the log, has adopted them", topic=topic, events=lacked)
         adopted += lacked
     return adopted
+
+
+def count_anew(store: ServiceStore, log: EventLog) -> str:
+    """Begin an epoch for a store that cannot adopt, and return the new producer. Its service must not be running.
+
+    Its events that stand in the log, as its own under the same number, are marked as published first. A confirmation may not have
+    been noted when the copy was taken, and what is not marked goes out once more under a new number: a fact would count twice.
+
+    Raises:
+        LogUnavailable, StoreAway: no epoch has begun; try again.
+    """
+    for topic in store.topics():
+        _mark_what_stands(store, log, topic)
+    return store.begin_epoch()
+
+
+def _mark_what_stands(store: ServiceStore, log: EventLog, topic: str) -> None:
+    """Mark what stands in the log of what is not marked, up to the first event that does not."""
+    first = next((event.sequence for event in store.unpublished(topic, 1)), None)
+    if first is None:
+        return
+    standing = {}
+    for number, wire in _own_backwards(log, topic, store.producer):
+        if number <= first - SPAN:
+            break
+        standing[number] = wire
+    marked = first - 1
+    while events := store.unpublished(topic, _PAGE, marked):
+        for event in events:
+            found = standing.get(event.sequence)
+            if found is None or not is_same(decode_event(found), event.wire):
+                store.mark_published(topic, marked)
+                return
+            marked = event.sequence
+    store.mark_published(topic, marked)
 
 
 def _newest(store: ServiceStore, log: EventLog, topic: str) -> dict[int, bytes]:

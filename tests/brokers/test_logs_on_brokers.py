@@ -98,6 +98,14 @@ def test_a_server_that_does_not_answer_is_not_waited_for_and_answers_do_not_mix(
     written.close()
 
 
+def test_the_newest_come_first_although_an_answer_is_cut_where_it_is_too_long(written: Written) -> None:
+    large = b'{"n":%d,"text":"' + b"x" * 4_000_000 + b'"}'
+    for number in range(24):  # more than the 64 MiB that one answer may have
+        written.record("votes", [large % number])
+    found = [entry.data[:8] for entry in written.log.read_back("votes", None, 24)]
+    assert found == [(large % number)[:8] for number in reversed(range(24))]
+
+
 def test_reading_while_somebody_writes_meets_every_event_once(written: Written) -> None:
     wires = [b'{"n":%d}' % number for number in range(3000)]
     written.record("votes", wires[:1])

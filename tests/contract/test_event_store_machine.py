@@ -13,11 +13,12 @@ from sidestream.adapters.memory_events import MemoryEventStore
 from sidestream.errors import AlreadyAnswered, SidestreamError
 from sidestream.event import Counted, decode_event, encode_event
 from sidestream.ports import ANY, NO_STREAM, Answer, Append, ServiceStore, Snapshot, StoredEvent
+from sidestream.writing.answering import LONGEST_SECONDS
 from tests.contract.stores import SHARED, event, open_store
 
 TOPICS = ("t", "u")
 STREAMS = ("a-1", "a-2")
-NEVER_ENDS = 100_000.0
+NEVER_ENDS = float(LONGEST_SECONDS)
 
 topics = st.sampled_from(TOPICS)
 streams = st.sampled_from(STREAMS)

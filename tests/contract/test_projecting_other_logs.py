@@ -7,8 +7,9 @@ import pytest
 
 from sidestream.adapters.memory_log import MemoryLog
 from sidestream.applying.dead_letters import parked_streams
+from sidestream.applying.log_reading import FIRST_ENTRIES
 from sidestream.errors import ForeignPosition, HistoryTrimmed
-from sidestream.ports import LogEntry
+from sidestream.ports import LogEntry, LogExtent
 from tests.contract.bank import TOPIC, Bank
 
 
@@ -63,6 +64,50 @@ def test_a_log_trimmed_up_to_the_checkpoint_goes_on(bank: Bank) -> None:
     bank.log.trim(TOPIC, "2")
     bank.new_projector().catch_up()
     assert bank.accounts() == {"account-a": (6, "1 2 3")}
+
+
+def test_a_log_trimmed_up_to_the_checkpoint_is_whole_as_before_and_versions_are_waited_for(bank: Bank) -> None:
+    bank.record(bank.wire("account-a", 1, 1))
+    bank.projector.catch_up()
+    bank.log.trim(TOPIC, "1")
+    bank.record(bank.wire("account-b", 20, 2), bank.wire("account-b", 10, 1))
+    bank.new_projector().catch_up()
+    assert bank.accounts() == {"account-a": (1, "1"), "account-b": (30, "10 20")}
+    assert not parked_streams(bank.generation)
+
+
+class Reborn(MemoryLog):
+    """Another log, which says so."""
+
+    def extent(self, topic: str) -> LogExtent:
+        return msgspec.structs.replace(super().extent(topic), identity="another")
+
+
+def test_another_log_that_begins_exactly_after_the_checkpoint_is_read_from_its_start(bank: Bank) -> None:
+    wires = [bank.wire("account-a", amount) for amount in (1, 2)]
+    bank.record(*wires)
+    bank.projector.catch_up()
+    bank.log = Reborn()
+    bank.record(*wires, bank.wire("account-a", 3))
+    bank.log.trim(TOPIC, "2")
+    bank.new_projector().catch_up()
+    assert bank.accounts() == {"account-a": (6, "1 2 3")}
+
+
+def test_an_empty_look_says_nothing_about_how_large_the_next_entries_are(bank: Bank) -> None:
+    asked: list[int] = []
+
+    class Asked(MemoryLog):
+        def read(self, topic: str, start: str | None, limit: int) -> Sequence[LogEntry]:
+            asked.append(limit)
+            return super().read(topic, start, limit)
+
+    bank.log = Asked()
+    projector = bank.new_projector()
+    projector.catch_up()
+    bank.record(bank.wire("account-a", 1))
+    projector.catch_up()
+    assert asked[:2] == [FIRST_ENTRIES, FIRST_ENTRIES]
 
 
 def test_where_history_was_trimmed_the_first_version_seen_is_the_beginning(bank: Bank) -> None:

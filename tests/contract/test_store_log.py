@@ -14,9 +14,10 @@ from sidestream.adapters.memory_log import MemoryLog
 from sidestream.adapters.memory_read_model import MemoryReadModels
 from sidestream.adapters.store_log import StoreLog
 from sidestream.applying.applied import BOOKKEEPING, PARKED_EVENTS
+from sidestream.applying.batch import Outcome
+from sidestream.applying.decoding import Rule
 from sidestream.applying.projector import Projector
-from sidestream.applying.rules import Outcome, Rule
-from sidestream.errors import HistoryTrimmed, LogUnavailable, StoreAway
+from sidestream.errors import ForeignPosition, HistoryTrimmed, LogUnavailable, StoreAway
 from sidestream.event import Envelope, NewEvent
 from sidestream.identifiers import new_id
 from sidestream.ports import Append, EventLog, Query, ServiceStore
@@ -68,8 +69,10 @@ def test_a_topic_that_two_stores_keep_has_no_order_and_is_refused(store: Service
 
 def test_a_position_of_another_kind_of_log_is_refused(store: ServiceStore) -> None:
     for wrong in ("1-0", "", "-1", "٣"):
-        with pytest.raises(LogUnavailable, match="another kind of log"):
+        with pytest.raises(ForeignPosition, match="another kind of log"):
             StoreLog(store).compare(wrong, "1")
+    with pytest.raises(ForeignPosition, match="another kind of log"):
+        StoreLog(store).read("orders", "1-0", 1)
 
 
 def test_a_store_that_is_away_is_a_log_that_is_unavailable() -> None:

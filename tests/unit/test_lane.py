@@ -1,5 +1,7 @@
 """The lane by itself: what a parcel that is given up means for those behind it."""
 
+import asyncio
+
 from sidestream.adapters.memory_log import MemoryLog
 from sidestream.event import Counted, NewEvent, encode_event
 from sidestream.ports import Outgoing
@@ -50,3 +52,17 @@ async def test_a_call_ends_before_it_is_too_large() -> None:
         lane.offer(parcel)
     await lane.drained()
     assert publisher.calls == [["e0", "e1"], ["e2", "e3"]]
+
+
+async def test_what_is_taken_for_a_call_cannot_be_withdrawn_any_more() -> None:
+    publisher = FaultyPublisher(MemoryLog())
+    lane = Lane(publisher, "t")
+    parcels = [OnceOnly(f"e{n}", None) for n in range(CALL_EVENTS)]
+    for parcel in parcels:
+        lane.offer(parcel)  # the last one fills a call, which is cut at the loop's next turn
+    withdrawn = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(lambda: withdrawn.set_result(lane.withdraw(parcels[0])))
+    assert not await withdrawn, "it goes out"
+    await lane.drained()
+    assert lane.load == 0
+    assert [parcel.outcome for parcel in parcels] == ["confirmed"] * CALL_EVENTS

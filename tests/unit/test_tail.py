@@ -7,7 +7,7 @@ from sidestream.adapters.memory_log import MemoryLog
 from sidestream.errors import EventConflict, UnreadableEvent
 from sidestream.event import decode_event
 from sidestream.ports import Append, StoredEvent
-from sidestream.writing.tail import adopt_tail, last_count
+from sidestream.writing.tail import adopt_tail, count_anew, last_count
 from tests.unit.test_relay import event
 
 
@@ -108,3 +108,28 @@ def test_an_older_epochs_events_are_no_reason_to_adopt(store: MemoryEventStore) 
     assert adopt_tail(store, log, ["orders"]) == 0
     append(store, "order-0")
     assert decode_event(wires(store)[-1]).number == 1
+
+
+def test_counting_anew_sends_nothing_twice_that_stands_in_the_log(store: MemoryEventStore) -> None:
+    log, copy = MemoryLog(), restored_to(store, 7)
+    copy.publish_again("orders", 2)  # a copy that was taken before the confirmations were noted
+    log.record("orders", wires(store))
+    append(copy, "order-1")
+
+    assert count_anew(copy, log) == copy.producer
+    assert [decode_event(event.wire).number for event in copy.unpublished("orders")] == [1]
+    assert adopt_tail(copy, log, ["orders"]) == 0
+
+
+def test_counting_anew_sends_again_what_is_not_in_the_log_or_is_another_event_there(store: MemoryEventStore) -> None:
+    log, copy = MemoryLog(), restored_to(store, 7)
+    copy.publish_again("orders", 2)
+    log.record("orders", [*wires(store)[:4], *wires(store)[5:]])
+
+    count_anew(copy, log)
+    assert [decode_event(event.wire).id for event in copy.unpublished("orders")] == [decode_event(wire).id for wire in wires(store)[4:7]]
+
+
+def test_counting_anew_of_a_store_that_has_published_nothing_keeps_all_of_it(store: MemoryEventStore) -> None:
+    count_anew(store, MemoryLog())
+    assert [event.sequence for event in store.unpublished("orders")] == list(range(1, 13))
