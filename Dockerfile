@@ -11,6 +11,8 @@ COPY events events
 COPY services services
 COPY projections projections
 COPY components components
+# what the verbs look into: python -m sidestream.cli.main …
+COPY dapr.yaml ./
 
 # An app owns nothing but its data.
 RUN useradd --system sidestream && mkdir -p .sidestream/data && chown -R sidestream .sidestream

@@ -49,7 +49,10 @@ Written by `sidestream broker check --write docs/brokers.md benchmarks/results/b
 Swapping the broker is a matter of YAML (`sidestream broker use NAME`). What changes with it was measured through a real sidecar, on real
 servers, with exactly the folders of `components/brokers`. To measure yours: `sidestream broker check NAME --address …`.
 
-✓ as it should be · to know ✗ events would be lost, or a read model would be wrong; – not asked, or there is nothing to ask
+The broker is paused here, and only Redis is killed. RabbitMQ killed while sidecars publish loses events that were confirmed:
+[what remains lossy](inbox.md#what-remains-lossy).
+
+✓ as it should be; · to know; ✗ events would be lost, or a read model would be wrong; – not asked, or there is nothing to ask
 """
 
 

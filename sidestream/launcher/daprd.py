@@ -1,8 +1,9 @@
 """Finds the sidecar program, daprd: one that somebody installed, or the one that set-up built into the cache.
 
 Standard library only: `tools/setup.py` uses it before any package is installed. It looks where Dapr's own CLI looks
-(DAPR_RUNTIME_PATH, the home directory), then on PATH, then in the cache. One of another version is passed over and
-said, because what Sidestream relies on was measured on 1.18.
+(DAPR_RUNTIME_PATH, the home directory), then on PATH, then in the cache: for the build of the tree's own pins, or for any
+build where the tree has none. One of another version is passed over and said, because what Sidestream relies on was measured
+on 1.18.
 """
 
 import hashlib
@@ -93,6 +94,8 @@ def _places(tree: Path, environment: Mapping[str, str]) -> Iterator[Path]:
         candidates.append(Path(on_path))
     if all((tree / "tools" / "sidecar" / name).is_file() for name in SOURCES):
         candidates.append(built(tree, environment))
+    else:  # a system of one's own, without pins: what any clone's set-up built
+        candidates.extend(sorted(cache(environment).glob(f"daprd-{PINNED}-*/daprd")))
     yield from dict.fromkeys(path for path in candidates if path is not None and path.is_file())
 
 

@@ -84,7 +84,12 @@ def _check_paths(app: App) -> None:
             raise CannotStart(
                 f"app {app.name}: expected a folder of components at {folder}, found none. Correct resourcesPath in dapr.yaml."
             )
-    if app.config is None or not app.config.is_file():
+    if app.config is None:
+        raise CannotStart(
+            f"app {app.name}: expected a configFilePath in dapr.yaml, found none. Name the sidecar's configuration there; "
+            "without one `dapr run -f .` looks for its own in the home directory, and ends where there is none."
+        )
+    if not app.config.is_file():
         raise CannotStart(f"app {app.name}: expected a configuration at {app.config}, found none. Correct configFilePath in dapr.yaml.")
 
 

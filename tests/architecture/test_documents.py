@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from sidestream.launcher.settings import LauncherSettings
+from sidestream.settings import Settings
+
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
@@ -45,3 +48,10 @@ def test_apps_in_the_readme_are_those_of_the_run_file() -> None:
     ports = dict(re.findall(r"^\| ([a-z-]+) \| http://127\.0\.0\.1:(\d+)/docs", (ROOT / "README.md").read_text(), re.MULTILINE))
     declared = dict(re.findall(r"- appID: ([a-z-]+)\n(?:.*\n)*?    appPort: (\d+)", (ROOT / "dapr.yaml").read_text()))
     assert ports == declared
+
+
+def test_every_setting_of_an_app_and_of_the_launcher_is_on_the_page_of_settings() -> None:
+    page = (ROOT / "docs/settings.md").read_text()
+    for settings in (Settings, LauncherSettings):
+        for field in settings.model_fields.values():
+            assert f"`{field.validation_alias}`" in page

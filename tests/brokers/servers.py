@@ -21,7 +21,7 @@ from tests.brokers.waiting import wait_until
 SIDECARS_GO_FIRST: Final = ("rabbitmq",)
 """Brokers that die together with their sidecars in a test, which go first. daprd 1.18.1 does not take up its subscriptions to RabbitMQ
 again, so they must be restarted anyway; and where the connection breaks before a publish is confirmed it reports success: one
-event of each publishing sidecar may be gone (docs/testing.md)."""
+event of each publishing sidecar may be gone (docs/fault-suite.md)."""
 _KAFKA_PROPERTIES: Final = """\
 process.roles=broker,controller
 node.id=1

@@ -68,7 +68,7 @@ async def test_a_tally_and_then_its_sidecar_killed_lose_and_double_nothing(syste
 
 
 async def test_a_broker_killed_meanwhile_loses_no_accepted_vote(system: System, server: Server, broker: str) -> None:
-    """With RabbitMQ its sidecars must go first, and come back after it: docs/testing.md says why."""
+    """With RabbitMQ its sidecars must go first, and come back after it: docs/fault-suite.md says why."""
     with_it = [pair.sidecar for pair in system] if broker in SIDECARS_GO_FIRST else []
 
     async def kill() -> None:

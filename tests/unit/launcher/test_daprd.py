@@ -65,3 +65,21 @@ def test_another_pin_is_another_folder_in_the_cache(tmp_path: Path) -> None:
     assert first.is_relative_to(tmp_path / "cache" / "sidestream")
     assert PINNED in first.parent.name
     assert built(tmp_path, environment) != first
+
+
+def test_a_system_without_pins_takes_what_a_clone_has_built(tmp_path: Path) -> None:
+    environment = {**home(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    there = fake(tmp_path / "cache" / "sidestream" / f"daprd-{PINNED}-0123456789ab" / "daprd", PINNED, NAMEFORMAT, JETSTREAM)
+
+    assert find(tmp_path / "system", environment)[0] == Daprd(there, PINNED, has_jetstream=True)
+
+
+def test_a_tree_with_pins_of_its_own_takes_no_build_of_others(tmp_path: Path) -> None:
+    sources = tmp_path / "tools" / "sidecar"
+    sources.mkdir(parents=True)
+    for name in SOURCES:
+        (sources / name).write_text(name)
+    environment = {**home(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    fake(tmp_path / "cache" / "sidestream" / f"daprd-{PINNED}-0123456789ab" / "daprd", PINNED, NAMEFORMAT, JETSTREAM)
+
+    assert find(tmp_path, environment) == (None, [])

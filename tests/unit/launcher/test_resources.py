@@ -60,6 +60,7 @@ def test_a_missing_folder_configuration_or_program_is_named(tmp_path: Path) -> N
     for change, sentence in (
         ({"resources": tmp_path / "nowhere"}, "expected a folder of components at"),
         ({"config": tmp_path / "nowhere.yaml"}, "expected a configuration at"),
+        ({"config": None}, "expected a configFilePath"),
         ({"command": [".venv/bin/python", "-m", "x"]}, "Run `make setup`"),
     ):
         with pytest.raises(CannotStart, match=sentence):
