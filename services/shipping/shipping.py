@@ -109,7 +109,8 @@ class Shipper:
     async def _rest(self) -> None:
         """Wait for the bell, for the next sweep, or until an order has been left alone for long enough."""
         now = asyncio.get_running_loop().time()
-        soonest = min((patience.until for patience in self._patience.values()), default=now + self._sweep_seconds)
+        ahead = (patience.until for patience in self._patience.values() if patience.until > now)  # a past one waits for the next sweep
+        soonest = min(ahead, default=now + self._sweep_seconds)
         pause = min(max(soonest - now, 0.01), self._sweep_seconds)
         try:
             await asyncio.wait_for(self._bell.wait(), pause)
@@ -138,12 +139,12 @@ class Shipper:
 
     async def _ship(self, shipment: Shipment) -> None:
         verdict = await self._ask(shipment)
+        self._leave_alone(shipment, verdict)  # first: a refusal that cannot be recorded is not asked for again at once
         if verdict.outcome == "refused":
             log_line.error(
                 "shipment refused", order=shipment.order, paid_event=shipment.paid_event, code=verdict.code, detail=verdict.detail
             )
             await asyncio.to_thread(self._refuse, shipment, verdict)
-        self._leave_alone(shipment, verdict)
 
     def _leave_alone(self, shipment: Shipment, verdict: Verdict) -> None:
         now = asyncio.get_running_loop().time()

@@ -68,7 +68,7 @@ class Importer:
         self._patience = patience
         self._on_refused = on_refused
         self._client = httpx.Client(transport=transport, timeout=httpx.Timeout(30.0, connect=5.0))
-        self._lanes = [_Lane() for _ in range(_LANES)]
+        self._lanes = [_Lane(queue.Queue(_QUEUED), threading.Event()) for _ in range(_LANES)]
         self._stop = threading.Event()
         self._failure: Exception | None = None
         self._counting = threading.Lock()
@@ -135,10 +135,11 @@ class Importer:
 
     def _follow(self, lane: "_Lane") -> None:
         while not self._stop.is_set():
+            ended = lane.ended.is_set()  # asked before: a last batch may be put just after nothing was found
             try:
                 batch = lane.batches.get(timeout=0.05)
             except queue.Empty:
-                if lane.ended.is_set():
+                if ended:
                     return
                 continue
             try:
@@ -214,9 +215,9 @@ def _door(url: str) -> str:
 class _Lane:
     """The batch that is filling, and those that wait to be sent."""
 
-    def __init__(self) -> None:
-        self.batches: queue.Queue[list[Line]] = queue.Queue(_QUEUED)
-        self.ended = threading.Event()
+    def __init__(self, batches: queue.Queue[list[Line]], ended: threading.Event) -> None:
+        self.batches = batches
+        self.ended = ended
         self._filling: list[Line] = []
         self._bytes = 0
 

@@ -45,7 +45,8 @@ class LogFiles:
     def close(self) -> None:
         """Close every file."""
         for file in self._files.values():
-            file.close()
+            with contextlib.suppress(OSError):  # a full disk refuses the last lines, and the file is closed all the same
+                file.close()
         self._files.clear()
 
 
@@ -57,6 +58,7 @@ class MergedLog:
         self.console = console
         self._colours: dict[str, str] = {}
         self._at_the_end: list[Callable[[], None]] = []
+        self._unwritten: set[str] = set()
 
     def sink(self, owner: str, tag: str) -> LineSink:
         """Return what takes the lines of one part of an owner."""
@@ -65,7 +67,7 @@ class MergedLog:
         repetition = Repetition()
 
         def write(line: str) -> None:
-            file.write(f"{tag} | {line}\n")
+            self._keep(file, owner, f"{tag} | {line}\n")
             if not any(remark in line for remark in _SAID_EVERY_TIME):
                 self._show(f"{prefix}{line}\n")
 
@@ -82,7 +84,7 @@ class MergedLog:
 
     def say(self, sentence: str, *, style: str = "") -> None:
         """Speak for the launcher itself."""
-        self._files.open("launcher").write(f"{sentence}\n")
+        self._keep(self._files.open("launcher"), "launcher", f"{sentence}\n")
         if self.console:
             with contextlib.suppress(OSError):
                 self.console.print(sentence, style=style, markup=False, highlight=False, soft_wrap=True)
@@ -92,6 +94,19 @@ class MergedLog:
         while self._at_the_end:
             self._at_the_end.pop()()
         self._files.close()
+
+    def _keep(self, file: IO[str], owner: str, line: str) -> None:
+        # A full disk must not end the reading of a part's lines: its pipe would be closed, and the part fail at its next line.
+        try:
+            file.write(line)
+        except OSError as problem:
+            if owner not in self._unwritten:
+                self._unwritten.add(owner)
+                self._show(
+                    f"{owner}.log cannot be written: {problem.strerror or problem}. Until that is mended its lines are shown only here.\n"
+                )
+        else:
+            self._unwritten.discard(owner)
 
     def _show(self, line: str) -> None:
         # A terminal that was closed, or `| head`, must not stop the parts whose lines it showed.

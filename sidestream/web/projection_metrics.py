@@ -20,7 +20,7 @@ _COUNTED: Final = {
     "released": "Parked events that were applied later",
 }
 _MEASURED: Final[dict[str, tuple[str, Callable[[Measured], float]]]] = {
-    "lag_events": ("Entries of the log that are not applied; counted up to 10,000 a topic", lambda seen: seen.lag.events),
+    "lag_events": ("Entries of the log that are not applied; counted up to 1,000 a topic", lambda seen: seen.lag.events),
     "lag_seconds": ("Time in the log between the oldest entry not applied and the newest", lambda seen: seen.lag.seconds),
     "oldest_unapplied_seconds": ("Age of the oldest entry not applied", lambda seen: seen.lag.oldest_seconds),
     "checkpoint_still_seconds": ("How long the checkpoint has not moved although the log is ahead", lambda seen: seen.still_seconds),

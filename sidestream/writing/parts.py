@@ -68,10 +68,12 @@ async def writing(backbone: Backbone, name: str, topics: Iterable[str], settings
     try:
         await run_in_threadpool(_checked, check, name)
         forgetting = asyncio.create_task(_forget_answers(store, settings.answer_days), name="forget answers")
-        async with Relay(store, publisher, sweep_seconds=settings.sweep_seconds, on_lead=check) as relay:
-            yield Writing(store, relay, log)
-        forgetting.cancel()
-        await asyncio.gather(forgetting, return_exceptions=True)
+        try:
+            async with Relay(store, publisher, sweep_seconds=settings.sweep_seconds, on_lead=check) as relay:
+                yield Writing(store, relay, log)
+        finally:
+            forgetting.cancel()
+            await asyncio.gather(forgetting, return_exceptions=True)
     finally:
         await publisher.close()
         log.close()

@@ -14,7 +14,7 @@ import structlog
 from sidestream.aggregate import Aggregate, Command, Event, State
 from sidestream.applying.consistency import Place
 from sidestream.causation import NO_CAUSE, Cause
-from sidestream.errors import StoreAway, WrongExpectedVersion
+from sidestream.errors import WrongExpectedVersion
 from sidestream.event import NewEvent, decode_event
 from sidestream.ports import Answer, Append, EventStore, Snapshot, Snapshots, StoredEvent
 from sidestream.registry import Registry
@@ -240,12 +240,11 @@ class _Cache(Generic[State]):
         """Keep a snapshot where enough has happened since the last one. The command is done already: nothing here fails it."""
         if since_last < self._every:
             return
-        content = msgspec.msgpack.encode((decided.stream, decided.version, event_id, decided.state))
-        snapshot = Snapshot(decided.stream, decided.version, self._shape, _digest(content) + content)
         try:
-            self._snapshots.keep_snapshot(snapshot)
-        except StoreAway as error:
-            log_line.warning("snapshot not kept", stream=decided.stream, problem=str(error))
+            content = msgspec.msgpack.encode((decided.stream, decided.version, event_id, decided.state))
+            self._snapshots.keep_snapshot(Snapshot(decided.stream, decided.version, self._shape, _digest(content) + content))
+        except Exception as error:  # whatever it is, the events are stored: an error would call the command undone
+            log_line.warning("snapshot not kept", stream=decided.stream, problem=f"{type(error).__name__}: {error}")
 
 
 def _digest(content: bytes) -> bytes:

@@ -10,12 +10,22 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from sidestream.adapters.memory_events import MemoryEventStore
 from sidestream.adapters.sqlite_events import SqliteEventStore
 from sidestream.aggregate import Aggregate
 from sidestream.causation import Cause
-from sidestream.errors import AlreadyAnswered, CommandRefused, StoreAway, UnknownSchemaVersion, UnreadableEvent, WrongExpectedVersion
+from sidestream.errors import (
+    AlreadyAnswered,
+    CommandRefused,
+    RefusedByStore,
+    StoreAway,
+    TryAgain,
+    UnknownSchemaVersion,
+    UnreadableEvent,
+    WrongExpectedVersion,
+)
 from sidestream.event import decode_event
 from sidestream.identifiers import new_id, now
 from sidestream.ports import Answer, Append, ServiceStore, Snapshot, StoredEvent
@@ -278,15 +288,34 @@ def test_a_load_goes_on_from_the_last_snapshot(store: ServiceStore) -> None:
     assert (loaded.version, loaded.folded, loaded.state.value) == (13, 3, 13)
 
 
-def test_a_snapshot_that_cannot_be_kept_does_not_fail_the_command(store: ServiceStore) -> None:
-    class Full:
+@pytest.mark.parametrize(
+    "problem", [StoreAway("disk full"), TryAgain("deadlock detected"), RefusedByStore("too large"), ValueError("?")], ids=type
+)
+def test_a_snapshot_that_cannot_be_kept_does_not_fail_the_command(store: ServiceStore, problem: Exception) -> None:
+    class Unwilling:
         def snapshot(self, stream: str, shape: str) -> Snapshot | None:
             return None
 
         def keep_snapshot(self, snapshot: Snapshot) -> None:
-            raise StoreAway("disk full")
+            raise problem
 
-    assert counters(store, every=1, snapshots=Full()).execute("1", 1)[0].version == 1
+    with capture_logs() as logs:
+        assert counters(store, every=1, snapshots=Unwilling()).execute("1", 1)[0].version == 1
+    assert [(line["event"], line["stream"]) for line in logs] == [("snapshot not kept", "counter-1")]
+    assert str(problem) in logs[0]["problem"]
+
+
+def test_a_state_that_no_snapshot_can_hold_does_not_fail_the_command(store: ServiceStore) -> None:
+    def beyond_64_bits(state: Counter, event: Added) -> Counter:
+        return Counter(state.value + event.by + 2**64)
+
+    aggregate = Aggregate[Counter, int, Added]("counter", Counter(), decide, beyond_64_bits, shape="counter:1")
+    repository = Repository(aggregate, store, LANGUAGE, ring=lambda: None, new_id=new_id, now=now, snapshots=store, snapshot_every=1)
+    with capture_logs() as logs:
+        assert repository.execute("1", 1, answer=answer)[0].version == 1
+    assert [line["event"] for line in logs] == ["snapshot not kept"]
+    assert store.snapshot("counter-1", "counter:1") is None
+    assert repository.load("1").state.value == 2**64 + 1
 
 
 def test_a_snapshot_of_a_stream_that_ended_otherwise_is_ignored(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import gzip
 import json
+import queue
 import socket
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from sidestream.cli.importing import BridgeAway, Importer, Tally
+from sidestream.cli.importing import BridgeAway, Importer, Tally, _Lane
 from sidestream.cli.ndjson import Line, NdjsonFile, Refused
 from sidestream.cli.publish import app
 from sidestream.errors import ConfigurationError
@@ -171,6 +172,31 @@ class Failing:
         if self.failed % 2:
             raise httpx.ReadError("connection lost")
         return httpx.Response(503, json={"title": "Away", "detail": "the broker is full"}, headers={"retry-after": "0"})
+
+
+class HandedOverLate(queue.Queue[list[Line]]):
+    """The last batch is put and its lane ended at the very moment in which somebody has found nothing."""
+
+    def __init__(self, last: list[Line], ended: threading.Event) -> None:
+        super().__init__()
+        self._last = last
+        self._ended = ended
+
+    def get(self, block: bool = True, timeout: float | None = None) -> list[Line]:
+        if self._ended.is_set():
+            return super().get(block, timeout)
+        self.put(self._last)
+        self._ended.set()
+        raise queue.Empty
+
+
+def test_a_last_batch_that_comes_while_its_lane_looks_for_one_is_sent(tmp_path: Path) -> None:
+    last = [line for line in read(a_file(tmp_path, an_event(1), an_event(2))) if isinstance(line, Line)]
+    bridge, ended = FakeBridge(), threading.Event()
+    importer = Importer("http://bridge/", batch=10, patience=5.0, on_refused=lambda _: None, transport=bridge)
+    importer._follow(_Lane(HandedOverLate(last, ended), ended))
+    assert [event["id"] for event in bridge.order] == ["e1", "e2"]
+    assert importer.tally.stored == 2
 
 
 def test_an_answer_that_was_lost_doubles_nothing(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
+from time import monotonic
 
 import httpx
 
@@ -25,10 +27,12 @@ class Desk:
         self.keys: set[tuple[str, str]] = set()
         self.at: list[float] = []
         self.refused: list[tuple[str, str]] = []
-        self.away = False
+        self.looks: list[float] = []
+        self.away = self.full = False
         self.answers: dict[str, Callable[[], httpx.Response]] = {}
 
     def list_due(self) -> list[Shipment]:
+        self.looks.append(monotonic())
         if self.away:
             raise StoreAway("the rows cannot be read")
         return list(self.due)
@@ -41,12 +45,14 @@ class Desk:
         return self.answers.get(order, lambda: GOOD)()
 
     def refuse(self, shipment: Shipment, verdict: Verdict) -> None:
+        if self.full:
+            raise StoreAway("the disk is full")
         self.refused.append((shipment.order, verdict.code))
 
-    def shipper(self, silence_seconds: float = 600) -> Shipper:
+    def shipper(self, silence_seconds: float = 600, sweep_seconds: float = 0.02) -> Shipper:
         """Return one that no pause of the machine makes ask again for what was shipped."""
         client = httpx.AsyncClient(transport=httpx.MockTransport(self.answer), base_url="http://orders")
-        return Shipper(self.list_due, client, self.refuse, sweep_seconds=0.02, silence_seconds=silence_seconds)
+        return Shipper(self.list_due, client, self.refuse, sweep_seconds=sweep_seconds, silence_seconds=silence_seconds)
 
 
 async def test_each_order_is_asked_for_once_while_the_log_is_on_its_way() -> None:
@@ -125,6 +131,44 @@ async def test_rows_that_cannot_be_read_stop_nothing_for_good() -> None:
         desk.away = False
         await until(lambda: desk.asked == ["a"])
         await until(lambda: not shipper.problem)
+
+
+async def test_while_the_rows_are_away_it_looks_once_a_sweep_whatever_may_be_asked_for_again() -> None:
+    desk = Desk("a")
+    async with desk.shipper(silence_seconds=0.01, sweep_seconds=0.2) as shipper:
+        await until(lambda: bool(desk.asked))
+        desk.away = True
+        await until(lambda: bool(shipper.problem))
+        before = len(desk.looks)
+        await until(lambda: len(desk.looks) >= before + 4)
+
+    pauses = [after - before for before, after in pairwise(desk.looks[before:])]
+    assert min(pauses) > 0.15
+
+
+async def test_what_is_refused_is_left_alone_even_where_that_cannot_be_recorded() -> None:
+    desk = Desk("a")
+    desk.full = True
+    desk.answers["a"] = lambda: REFUSED
+    async with desk.shipper() as shipper:
+        await until(lambda: shipper.problem.startswith("store-away"))
+        looks = len(desk.looks)
+        await until(lambda: len(desk.looks) >= looks + 3)
+
+    assert desk.asked == ["a"]
+
+
+async def test_a_refusal_that_could_not_be_recorded_is_recorded_later() -> None:
+    desk = Desk("a")
+    desk.full = True
+    desk.answers["a"] = lambda: REFUSED
+    async with desk.shipper(silence_seconds=0.05) as shipper:
+        await until(lambda: shipper.problem.startswith("store-away"))
+        desk.full = False
+        await until(lambda: bool(desk.refused))
+
+    assert {*desk.refused} == {("a", "unknown-order")}
+    assert len(desk.keys) == 1
 
 
 async def test_an_answer_that_nobody_foresaw_is_asked_for_again() -> None:
