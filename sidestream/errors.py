@@ -17,6 +17,7 @@
     ├── PublishFailed              the outcome is unknown: the event may stand in the log or not
     │   ├── SubjectOnHold          an earlier event of the subject is still unconfirmed
     │   └── StandsStill            nothing is published now, because the log is being moved to another broker
+    ├── LeaseLost                  the right to do something alone ran out while it was being done
     ├── LogUnavailable             the log cannot be read now; nothing happened
     │   ├── ForeignPosition        a position that this kind of log never gave
     │   └── NoLogKept              the broker keeps none that could be read, now or later
@@ -27,7 +28,8 @@
         ├── TryAgain               deadlock or serialisation: nothing happened, try again at once
         ├── RefusedByStore         the database refuses a value: this event's fault
         ├── UnknownGeneration      no such generation
-        └── UnreadableGeneration   there is one, and what it was built into is gone or broken
+        ├── UnreadableGeneration   there is one, and what it was built into is gone or broken
+        └── OtherTables            there is one of the code's version, and its tables are not the code's
 
 A message says what was expected, what was found, where, and what to do. `code` is stable and may be matched by programs.
 """

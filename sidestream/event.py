@@ -24,6 +24,8 @@ MAX_EVENT_BYTES: Final = 4 * 1024 * 1024 - 64 * 1024
 """Largest event on the wire: the sidecar takes calls of 4 MiB, and adds attributes of its own."""
 MAX_ATTRIBUTE_BYTES: Final = 512
 """Longest id, source, type, subject and producer in UTF-8: they are keys, and PostgreSQL indexes about 2,700 bytes a row."""
+DIGEST_BYTES: Final = 16
+"""So many bytes tell one entry from another."""
 MAX_NUMBER: Final = 2**63 - 1
 """Largest count and version: what a database calls bigint."""
 RESERVED: Final = frozenset({"producer", "sequence", "streamversion"})
@@ -108,6 +110,11 @@ def decode_event(data: bytes) -> Envelope:
     if problem := _count_problem(envelope):
         raise UnreadableEvent(problem)
     return envelope
+
+
+def digest(wire: bytes) -> bytes:
+    """Return 16 bytes by which an entry is known that cannot be read: it has no name but its bytes."""
+    return hashlib.blake2b(wire, digest_size=DIGEST_BYTES).digest()
 
 
 def _count_problem(envelope: Envelope) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from datetime import UTC, datetime
 
 import uuid_utils
@@ -15,6 +16,11 @@ def new_id() -> str:
 def now() -> str:
     """Return the time as CloudEvents writes it: RFC 3339, UTC, microseconds, `2026-11-20T09:30:00.000000Z`."""
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def milliseconds() -> int:
+    """Return the time in milliseconds since 1970, by this machine's clock."""
+    return time.time_ns() // 1_000_000
 
 
 def this_process() -> str:

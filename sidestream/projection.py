@@ -45,7 +45,7 @@ class Table(Generic[Row]):
 
     Args:
         model: a frozen Struct whose fields are str, int (64 bits), float, bool or bytes, each also `| None`.
-        key: the fields that identify a row.
+        key: the fields that identify a row; none of them `| None`.
         indexes: lists of fields that queries filter or order by.
         keep: forget the oldest rows; a rule must not read such a table.
         name: its name in the database; by default the model's in lower case.
@@ -75,6 +75,11 @@ class Table(Generic[Row]):
         missing = used - set(self.column_names)
         if missing or not self.key:
             raise ConfigurationError(f"table {self.name}: expected a key and indexes of its own columns, found {sorted(missing)} in none")
+        if empty := [column.name for column in self.columns if column.nullable and column.name in self.key]:
+            raise ConfigurationError(
+                f"table {self.name}: expected a key of columns that are never empty, found {', '.join(empty)}: no database takes a row "
+                "without one. Declare the field without `| None`, or leave it out of the key."
+            )
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -107,7 +112,11 @@ def _column(model: type[msgspec.Struct], field: msgspec.structs.FieldInfo) -> Co
 
 
 class Rows(Protocol):
-    """The rows a rule works on. Reading a row that `keys` did not name works too, one read at a time."""
+    """The rows a rule works on. Reading a row that `keys` did not name works too, one read at a time.
+
+    A key has a value for each column of its table's key, and a row is of its columns' types: the event of one that is not is
+    parked. What the database raises in `get` is not for the rule to catch.
+    """
 
     def get(self, table: Table[Row], key: Key) -> Row | None:
         """Return the row with this key as the rule would find it now, or None."""

@@ -20,11 +20,6 @@ def stream_name(category: str, identifier: str) -> str:
     return f"{category}-{identifier}"
 
 
-def category_of(stream: str) -> str:
-    """Return the word before the first dash: `order` for `order-7f3a`, and the whole name where there is no dash."""
-    return stream.partition("-")[0]
-
-
 def slot_of(subject: str, slots: int) -> int:
     """Return the slot, 0 to `slots - 1`, of a subject: CRC-32 of its UTF-8 bytes modulo the number of slots."""
     return crc32(subject.encode()) % slots

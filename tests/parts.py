@@ -1,8 +1,6 @@
 """Starts real parts for tests: a broker, a sidecar, a whole system, each on free ports and in a folder of its own."""
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
@@ -76,14 +74,3 @@ async def replica_of(system: System, app: str, environment: Mapping[str, str] | 
         yield part
     finally:
         await part.stop()
-
-
-async def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    """Wait until a condition holds; fail with its source place when it does not in time."""
-    end = time.monotonic() + seconds
-    while True:
-        is_last = time.monotonic() > end  # looked at before the condition: a pause between the two is nobody's fault
-        if condition():
-            return
-        assert not is_last, f"not within {seconds:g} s: {condition}"
-        await asyncio.sleep(0.02)

@@ -18,6 +18,7 @@ from sidestream.web.commands import Asked, Commanded, Commands, Reply, command_r
 from sidestream.web.consistency import tell_consistency
 from sidestream.web.openapi import problems
 from sidestream.web.paging import PageQuery, decode_cursor, encode_cursor, forged_cursor, link_next
+from sidestream.web.places import Place
 from sidestream.web.problems import ProblemError
 from sidestream.writing.repository import Decided, Repository
 
@@ -84,16 +85,6 @@ TagWord = Annotated[str, Path(min_length=1, max_length=64, description="1 to 64 
 
 
 # ── what goes out ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class Place(BaseModel):
-    """Where an event stands in the count of its topic; a query may wait for it."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    topic: str
-    producer: str
-    sequence: int
 
 
 class Progress(BaseModel):

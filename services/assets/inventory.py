@@ -13,6 +13,7 @@ from events.assets import CATEGORY as ASSETS
 from events.assets import AssetChanged, AssetDeleted, AssetDiscovered, AssetEvent, AssetMoved
 from events.scans import CATEGORY as SCANS
 from events.scans import ScanCompleted, ScanEvent, ScanFailed, ScanProgress, ScanStarted
+from sidestream.applying.consistency import Place
 from sidestream.event import Envelope
 
 ScanState = Literal["running", "completed", "failed"]
@@ -37,14 +38,6 @@ class KnownFile(msgspec.Struct, frozen=True, gc=False):
     modified_ns: int
     sha256: str
     seen_ns: int = 0
-
-
-class Token(msgspec.Struct, frozen=True):
-    """Where an event stands in the count of its topic: what a reader may wait for."""
-
-    topic: str
-    producer: str
-    sequence: int
 
 
 class Scan(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +65,7 @@ class Scan(msgspec.Struct, frozen=True, kw_only=True):
     progress: ScanProgress | None = None
     result: ScanCompleted | None = None
     reason: str | None = None
-    consistency: tuple[Token, ...] = ()
+    consistency: tuple[Place, ...] = ()
     begun_by: str = ""
 
 
@@ -127,9 +120,9 @@ class Inventory:
         if found is None or envelope.producer is None:
             return
         topic = SCANS.topic if envelope.type.startswith(f"{SCANS.name}.") else ASSETS.topic
-        others = tuple(token for token in found.consistency if token.topic != topic)
-        token = Token(topic, envelope.producer, envelope.number)
-        self.scans[scan] = msgspec.structs.replace(found, consistency=(*others, token))
+        others = tuple(place for place in found.consistency if place.topic != topic)
+        place = Place(topic, envelope.producer, envelope.number)
+        self.scans[scan] = msgspec.structs.replace(found, consistency=(*others, place))
 
 
 def _known_file(event: AssetDiscovered | AssetChanged | AssetMoved, envelope: Envelope) -> KnownFile:

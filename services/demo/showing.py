@@ -16,6 +16,8 @@ from services.demo.script import Script
 _LINES: Final = 8
 _WIDTH: Final = 110
 """Columns where the output is no terminal: `sidestream up` reads it through a pipe."""
+_PATH_LETTERS: Final = 48
+_DATA_LETTERS: Final = 56
 
 
 def open_console() -> Console:
@@ -131,10 +133,10 @@ def _bytes(size: int) -> str:
     return f"{amount:.1f} TB"
 
 
-def _end_of(path: str, length: int = 48) -> str:
-    return path if len(path) <= length else "…" + path[-length + 1 :]
+def _end_of(path: str) -> str:
+    return path if len(path) <= _PATH_LETTERS else "…" + path[-_PATH_LETTERS + 1 :]
 
 
-def _shortened(data: Any, length: int = 56) -> str:
+def _shortened(data: Any) -> str:
     text = msgspec.json.encode(data).decode() if data is not None else ""
-    return text if len(text) <= length else text[: length - 1] + "…"
+    return text if len(text) <= _DATA_LETTERS else text[: _DATA_LETTERS - 1] + "…"

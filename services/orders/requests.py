@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 from services.orders.commands import NewLine
 from services.orders.order import MOST_LINES, Order, OrderState
 from sidestream.web.malformed import worded
+from sidestream.web.places import Place
 
 MOST_QUANTITY: Final = 10_000
 MOST_UNIT_MINOR: Final = 100_000_000
@@ -116,14 +117,6 @@ class OrderAnswer(BaseModel):
     tracking: str | None
     reason: str | None = Field(description="why it was cancelled")
     version: int = Field(description="the version of its stream; ETag says the same")
-
-
-class Place(BaseModel):
-    """Where an event stands in the count of its topic; a query may wait for it."""
-
-    topic: str
-    producer: str
-    sequence: int
 
 
 class CommandAnswer(OrderAnswer):

@@ -17,6 +17,7 @@ from sidestream.ports import Condition
 from sidestream.web.commands import Commanded, Commands, Reply, command_responses
 from sidestream.web.openapi import problems
 from sidestream.web.paging import PageQuery, link_next, select_page
+from sidestream.web.places import Place
 from sidestream.web.problems import ProblemError
 from sidestream.web.projections import Live
 from sidestream.writing.repository import Decided, Repository
@@ -59,14 +60,6 @@ class ShipmentPage(BaseModel):
     """Shipments of one state, the one paid first first."""
 
     shipments: list[ShipmentAnswer]
-
-
-class Place(BaseModel):
-    """Where an event stands in the count of its topic; a query may wait for it."""
-
-    topic: str
-    producer: str
-    sequence: int
 
 
 class RetryAnswer(BaseModel):

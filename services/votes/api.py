@@ -9,13 +9,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from events.votes import VoteCast
 from services.votes.casting import cast
+from sidestream.applying.consistency import Place
 from sidestream.errors import PublishFailed
 from sidestream.event import NewEvent
 from sidestream.identifiers import new_id, now
-from sidestream.publishing.direct import Published
 from sidestream.registry import Registry
 from sidestream.web.commands import CORRELATION, Caused
 from sidestream.web.consistency import tell_consistency, tells_consistency
+from sidestream.web.places import Place as PlaceAnswer
 from sidestream.web.problems import ProblemError
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -24,7 +25,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 class Publishing(Protocol):
     """What the door needs of a publisher."""
 
-    async def publish(self, event: NewEvent) -> Published:
+    async def publish(self, event: NewEvent) -> Place:
         """Publish one event and return where it stands."""
         ...
 
@@ -62,20 +63,12 @@ class Vote(BaseModel):
     voter: Word
 
 
-class Place(BaseModel):
-    """Where the event stands in the count of its topic; a query may wait for it."""
-
-    topic: str
-    producer: str
-    sequence: int
-
-
 class Accepted(BaseModel):
     """The vote is in the log."""
 
     id: str = Field(description="the id of the event; of several votes of one voter in one poll the smallest counts")
     subject: str = Field(description="the stream: one per poll and voter")
-    consistency: list[Place]
+    consistency: list[PlaceAnswer]
 
 
 router = APIRouter()
@@ -105,8 +98,4 @@ async def cast_vote(
         raise ProblemError(503, f"{failed} {_AGAIN}", code=failed.code) from None
     tell_consistency(response, [place])
     response.headers[CORRELATION] = cause.correlation_id or ""
-    return Accepted(
-        id=event.id,
-        subject=event.subject or "",
-        consistency=[Place(topic=place.topic, producer=place.producer, sequence=place.sequence)],
-    )
+    return Accepted(id=event.id, subject=event.subject or "", consistency=[PlaceAnswer.model_validate(place)])

@@ -12,7 +12,7 @@ import msgspec
 from sidestream.adapters.components import Component, metadata_of, named, read_components
 
 
-class Broker(msgspec.Struct, frozen=True):
+class BrokerKind(msgspec.Struct, frozen=True):
     """One kind of broker.
 
     Attributes:
@@ -29,12 +29,16 @@ class Broker(msgspec.Struct, frozen=True):
 
 
 REDIS: Final = "pubsub.redis"
-BROKERS: Final[Mapping[str, Broker]] = {
-    REDIS: Broker("redis", "redishost", "host:6379", has_log=True),
-    "pubsub.kafka": Broker("kafka", "brokers", "host:9092", has_log=True),
-    "pubsub.jetstream": Broker("jetstream", "natsurl", "nats://host:4222", has_log=True),
-    "pubsub.rabbitmq": Broker("rabbitmq", "connectionstring", "amqp://user:password@host:5672", has_log=False),
-    "pubsub.in-memory": Broker("in-memory", "", "", has_log=False),
+KAFKA: Final = "pubsub.kafka"
+JETSTREAM: Final = "pubsub.jetstream"
+RABBITMQ: Final = "pubsub.rabbitmq"
+IN_MEMORY: Final = "pubsub.in-memory"
+BROKERS: Final[Mapping[str, BrokerKind]] = {
+    REDIS: BrokerKind("redis", "redishost", "host:6379", has_log=True),
+    KAFKA: BrokerKind("kafka", "brokers", "host:9092", has_log=True),
+    JETSTREAM: BrokerKind("jetstream", "natsurl", "nats://host:4222", has_log=True),
+    RABBITMQ: BrokerKind("rabbitmq", "connectionstring", "amqp://user:password@host:5672", has_log=False),
+    IN_MEMORY: BrokerKind("in-memory", "", "", has_log=False),
 }
 WITHOUT_A_LOG: Final = (
     "keeps no log that can be read, so every projection keeps what is delivered to it in an inbox log of its own: "
@@ -46,7 +50,7 @@ class InForce(msgspec.Struct, frozen=True):
     """The pub/sub component of a folder and what its type is known for."""
 
     component: Component
-    kind: Broker
+    kind: BrokerKind
 
     @property
     def secret(self) -> str:
@@ -60,7 +64,7 @@ class InForce(msgspec.Struct, frozen=True):
     @property
     def needs_topics(self) -> bool:
         """Whether topics or streams must be made before anything is published to them."""
-        return self.component.type in {"pubsub.kafka", "pubsub.jetstream"}
+        return self.component.type in {KAFKA, JETSTREAM}
 
     @property
     def follow(self) -> str:
@@ -91,7 +95,7 @@ def in_force(folder: Path, pubsub: str) -> InForce:
         ConfigurationError: there is no such component.
     """
     component = named(read_components(folder), pubsub, folder)
-    return InForce(component, BROKERS.get(component.type) or Broker(component.type.removeprefix("pubsub."), "", "", has_log=False))
+    return InForce(component, BROKERS.get(component.type) or BrokerKind(component.type.removeprefix("pubsub."), "", "", has_log=False))
 
 
 def preparing(found: InForce, base: Path = Path()) -> Preparing | None:
@@ -105,11 +109,11 @@ def preparing(found: InForce, base: Path = Path()) -> Preparing | None:
         ConfigurationError: its metadata or a secret cannot be followed.
     """
     component = found.component
-    if component.type == "pubsub.kafka":
+    if component.type == KAFKA:
         from sidestream.adapters.kafka_topics import KafkaTopics, address_of
 
         return KafkaTopics(address_of(metadata_of(component, base), str(component)))
-    if component.type == "pubsub.jetstream":
+    if component.type == JETSTREAM:
         from sidestream.adapters.jetstream_streams import open_streams
 
         return open_streams(str(component), metadata_of(component, base))

@@ -1,6 +1,6 @@
 """The publisher over a Dapr sidecar: bulk publish by gRPC, as bytes.
 
-Bulk over HTTP would re-parse numbers (facts.md section 2). The SDK's generated client is used on a channel of our own, because
+Bulk over HTTP would re-parse numbers. The SDK's generated client is used on a channel of our own, because
 `DaprClient()` waits up to 60 s for a healthy sidecar in its constructor, takes token and port from the process's environment
 and has no deadline for a publish; and because gRPC's own back-off after a sidecar's restart would be up to two minutes.
 """
@@ -39,14 +39,14 @@ _REMEDIES: Final = {
 
 
 class DaprPublisher:
-    """Publishes through the sidecar at `host:grpc_port`. It connects at the first publish, and again in a forked process.
+    """Publishes through the sidecar beside this process. It connects at the first publish, and again in a forked process.
 
     A call without an answer within `timeout_seconds` is unconfirmed.
     """
 
-    def __init__(self, pubsub: str, grpc_port: int, api_token: str = "", host: str = "127.0.0.1", *, timeout_seconds: float = 5.0) -> None:
+    def __init__(self, pubsub: str, grpc_port: int, api_token: str = "", *, timeout_seconds: float = 5.0) -> None:
         self._pubsub = pubsub
-        self._address = f"{host}:{grpc_port}"
+        self._address = f"127.0.0.1:{grpc_port}"
         self._headers = (("dapr-api-token", api_token),) if api_token else ()
         self._timeout_seconds = timeout_seconds
         self._channel: Any = None

@@ -6,7 +6,6 @@
 So the topic's row knows the whole extent. How a statement is run, and how anything is written, is the adapter's.
 """
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Final
@@ -16,11 +15,6 @@ from sidestream.ports import LogEntry, LogExtent
 
 _BEYOND_ALL: Final = 2**63 - 1
 _ENTRIES: Final = "SELECT e.position, e.data, e.recorded_ms FROM entries e JOIN topics t ON t.id = e.topic"
-
-
-def milliseconds() -> int:
-    """Return the time in milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 class InboxReading(ABC):

@@ -3,28 +3,23 @@
 Everything is gone with the process. One lock stands for the transaction.
 """
 
-import time
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from sidestream.adapters.memory_answers import MemoryAnswers, MemoryLeases, MemorySnapshots
 from sidestream.adapters.memory_tables import MemoryAdoption, MemoryAppend, MemoryTables
-from sidestream.identifiers import new_id
+from sidestream.identifiers import milliseconds, new_id
 from sidestream.ports import Answer, Append, StoredEvent
 from sidestream.writing.answering import check_key
 from sidestream.writing.appending import check_appends
 from sidestream.writing.restoring import ADOPTED, next_epoch, read_adopted
 
 
-def _milliseconds() -> int:
-    return time.time_ns() // 1_000_000
-
-
 class MemoryEventStore(MemoryAnswers, MemorySnapshots, MemoryLeases):
     """All events in lists: in commit order, per stream and per topic."""
 
-    def __init__(self, clock_ms: Callable[[], int] = _milliseconds) -> None:
+    def __init__(self, clock_ms: Callable[[], int] = milliseconds) -> None:
         super().__init__(clock_ms)
         self._producer = f"{new_id()}.1"
         self._tables = MemoryTables()
@@ -109,23 +104,23 @@ class MemoryEventStore(MemoryAnswers, MemorySnapshots, MemoryLeases):
     # ── publishing ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def unpublished(self, topic: str, limit: int = 1000, after: int = 0) -> Sequence[StoredEvent]:
-        """See `sidestream.ports.EventStore`."""
+        """See `sidestream.ports.Outbox`."""
         with self._lock:
             begin = max(self._published[topic], after)
             return self._tables.at(self._tables.counted.get(topic, [])[begin : begin + max(limit, 0)])
 
     def mark_published(self, topic: str, sequence: int) -> None:
-        """See `sidestream.ports.EventStore`."""
+        """See `sidestream.ports.Outbox`."""
         with self._lock:
             self._published[topic] = max(self._published[topic], min(sequence, self._tables.count(topic)))
 
     def publish_again(self, topic: str, after: int) -> None:
-        """See `sidestream.ports.EventStore`."""
+        """See `sidestream.ports.Outbox`."""
         with self._lock:
             self._published[topic] = min(self._published[topic], max(after, 0))
 
     def backlog(self) -> Mapping[str, int]:
-        """See `sidestream.ports.EventStore`."""
+        """See `sidestream.ports.Outbox`."""
         with self._lock:
             return {topic: self._tables.count(topic) - self._published[topic] for topic in sorted(self._tables.topics)}
 

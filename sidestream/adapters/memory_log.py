@@ -4,23 +4,19 @@ Positions are the numbers 1, 2, 3 … as text. A publish rings whoever registere
 """
 
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from sidestream.identifiers import milliseconds
 from sidestream.ports import LogEntry, LogExtent, Outgoing
 
 Bell = Callable[[str], None]
 
 
-def _milliseconds() -> int:
-    return time.time_ns() // 1_000_000
-
-
 class MemoryLog:
     """All topics in lists. One instance is one log; give the same one to publishers and projectors."""
 
-    def __init__(self, clock_ms: Callable[[], int] = _milliseconds) -> None:
+    def __init__(self, clock_ms: Callable[[], int] = milliseconds) -> None:
         self._entries: defaultdict[str, list[LogEntry]] = defaultdict(list)
         self._trimmed: defaultdict[str, int] = defaultdict(int)
         self._bells: defaultdict[str, list[Bell]] = defaultdict(list)

@@ -110,7 +110,7 @@ class PostgresEventStore(PostgresAnswers, PostgresSnapshots, PostgresLeases):
     # ── publishing ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def unpublished(self, topic: str, limit: int = 1000, after: int = 0) -> Sequence[StoredEvent]:
-        """See `sidestream.ports.EventStore`."""
+        """See `sidestream.ports.Outbox`."""
         name, number, producer, published = self._rows(_COUNTER, (escaped(topic),))[0]
         self._writer.check(name)
         if number is None:
@@ -123,18 +123,18 @@ class PostgresEventStore(PostgresAnswers, PostgresSnapshots, PostgresLeases):
         return self._events(page, (number, producer, max(published, after), max(limit, 0), _PAGE_BYTES), limit)
 
     def mark_published(self, topic: str, sequence: int) -> None:
-        """See `sidestream.ports.EventStore`. The disk is not waited for: a lost mark means a repeat, never a loss."""
+        """See `sidestream.ports.Outbox`. The disk is not waited for: a lost mark means a repeat, never a loss."""
         upto = _bounded(sequence)
         self._writer.check(self._rows(_MARK, (upto, upto, self.producer, escaped(topic)))[0][0])
 
     def publish_again(self, topic: str, after: int) -> None:
-        """See `sidestream.ports.EventStore`."""
+        """See `sidestream.ports.Outbox`."""
         begin = _bounded(max(after, 0))
         values = (begin, begin, self.producer, escaped(topic))
         self._writer.check(self._writer.transaction(lambda session: session.connection.execute(_AGAIN.encode(), values).fetchall())[0][0])
 
     def backlog(self) -> Mapping[str, int]:
-        """See `sidestream.ports.EventStore`."""
+        """See `sidestream.ports.Outbox`."""
         statement = (
             "SELECT t.name, coalesce(sum(c.count - c.published) FILTER (WHERE c.producer = (SELECT producer FROM store)), 0)::bigint "
             "FROM topics t JOIN counters c ON c.topic = t.id GROUP BY t.name HAVING sum(c.count) > 0"

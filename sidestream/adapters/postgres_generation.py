@@ -5,7 +5,7 @@ replicas are exact. A replica that stops inside a transaction is ended by the se
 U+0000, which PostgreSQL's text cannot hold, is written as U+FDD0 followed by 0 (and U+FDD0 itself as U+FDD0 followed by 1).
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Final, TypeVar
@@ -15,16 +15,16 @@ import psycopg
 from psycopg import sql
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from sidestream.adapters.postgres_database import CONNECT_SECONDS, failure
 from sidestream.adapters.sql_text import columns, count_rows, create_table, delete_older, quoted, select_page
-from sidestream.errors import RefusedByStore, StoreAway, TryAgain, UnreadableGeneration
+from sidestream.errors import UnreadableGeneration
 from sidestream.ports import Condition, Query, Reader, Unit
 from sidestream.projection import ColumnType, Key, Table
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 
-CONNECT_SECONDS: Final = 5.0
 _COPY_ROWS: Final = 5000
-"""From so many rows on COPY is quicker than `unnest` (facts)."""
+"""From so many rows on COPY is quicker than `unnest` (measured)."""
 _COPY_PIECE: Final = 500
 """Rows that are looked through together for what needs escaping."""
 _ESCAPE: Final = "\ufdd0"
@@ -42,33 +42,20 @@ _ARRAYS: Final[Mapping[ColumnType, str]] = {
     "boolean": "boolean[]",
     "bytes": "bytea[]",
 }
-_AWAY: Final = ("08", "53", "57", "58", "28", "3D", "F0", "XX", "25")
-"""SQLSTATE classes: connection, resources, operator, system, authorization, no such database, internal, idle timeout."""
 _GONE: Final = ("42P01", "3F000")
 """SQLSTATEs: no such table, no such schema. A generation has all its tables from its first moment to its last."""
-_AGAIN: Final = ("40", "55")
-"""SQLSTATE classes: serialization and deadlock; lock not available."""
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn the driver's failures into the three kinds: away, again, this value."""
+    """Turn the driver's failures into four kinds: the generation is gone, away, again, this value."""
     try:
         yield
-    except PoolTimeout as error:
-        raise StoreAway(f"PostgreSQL did not answer within {CONNECT_SECONDS:.0f} s: {error}. Is it running?") from error
-    except psycopg.Error as error:
-        state = error.sqlstate or ""
-        if state.startswith(_AGAIN):
-            raise TryAgain(f"PostgreSQL rolled back: {error}") from error
-        if state in _GONE:
+    except (psycopg.Error, PoolTimeout, OverflowError, UnicodeEncodeError) as error:
+        if isinstance(error, psycopg.Error) and error.sqlstate in _GONE:
             what = "expected a generation, found its tables gone. Somebody dropped it."
             raise UnreadableGeneration(f"PostgreSQL: {error}: {what}") from error
-        if state.startswith(_AWAY) or (not state and isinstance(error, psycopg.OperationalError)):
-            raise StoreAway(f"PostgreSQL is away: {error}") from error
-        raise RefusedByStore(f"PostgreSQL refuses a value: {error}") from error
-    except (OverflowError, UnicodeEncodeError) as error:
-        raise RefusedByStore(f"PostgreSQL refuses a value: {error}") from error
+        raise failure(error, "read model") from error
 
 
 def _escaped(value: Any) -> Any:
@@ -138,7 +125,12 @@ def _in_turn(table: Table[Any], rows: Iterable[Any]) -> Iterator[Sequence[Any]]:
 
 
 def _as_arrays(tuples: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
-    return [[_escaped(value) for value in values] for values in zip(*tuples, strict=True)]
+    return [_alike([_escaped(value) for value in values]) for values in zip(*tuples, strict=True)]
+
+
+def _alike(values: list[Any]) -> list[Any]:
+    """The driver takes an array of one type only: integers that stand beside floats are made such, as the column would."""
+    return [float(value) if type(value) is int else value for value in values] if {int, float} <= set(map(type, values)) else values
 
 
 class _PostgresUnit(_PostgresReader):
@@ -191,16 +183,25 @@ class _PostgresUnit(_PostgresReader):
 
 
 class PostgresGeneration:
-    """One generation in one schema; connections come from the pool of its read models."""
+    """One generation in one schema; connections come from the pool of its read models.
 
-    def __init__(self, pool: ConnectionPool, schema: str, name: str) -> None:
+    Args:
+        pool: of its read models.
+        schema: the schema.
+        name: of the generation.
+        check_right: is asked before every transaction and raises where the writer has lost his right to write.
+    """
+
+    def __init__(self, pool: ConnectionPool, schema: str, name: str, check_right: Callable[[], object] = lambda: None) -> None:
         self.name = name
         self._pool = pool
         self._schema = schema
+        self._check_right = check_right
 
     @contextmanager
     def unit(self) -> Iterator[Unit]:
         """See `sidestream.ports.Generation`."""
+        self._check_right()
         with translated(), self._pool.connection(timeout=CONNECT_SECONDS) as connection, connection.transaction():
             yield _PostgresUnit(connection, self._schema)
 

@@ -5,7 +5,7 @@ already only after it. So two deliveries of one event take turns, and positions 
 would let a reader overtake an open transaction.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -13,11 +13,11 @@ import psycopg
 from psycopg import sql
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from sidestream.adapters.inbox_reading import InboxReading, milliseconds
+from sidestream.adapters.inbox_reading import InboxReading
 from sidestream.adapters.numbered_positions import number_of
 from sidestream.adapters.postgres_address import checked
 from sidestream.errors import ConfigurationError, LogUnavailable, SidestreamError, StoreAway
-from sidestream.identifiers import new_id
+from sidestream.identifiers import milliseconds, new_id
 from sidestream.logs.inbox import Arrival, fresh
 
 SCHEMA_VERSION: Final = 1
@@ -39,15 +39,13 @@ class PostgresInbox(InboxReading):
         url: the database.
         schema: the schema; made when it is not there.
         began_late: whether events were published before it that it never got.
-        clock_ms: milliseconds since 1970.
     """
 
     mark = "%s"
 
-    def __init__(self, url: str, schema: str, *, began_late: bool = False, clock_ms: Callable[[], int] = milliseconds) -> None:
+    def __init__(self, url: str, schema: str, *, began_late: bool = False) -> None:
         super().__init__(began_late=began_late)
         self._schema = schema
-        self._clock_ms = clock_ms
         self._identity = ""
         options = {"options": f"-c idle_in_transaction_session_timeout={_IDLE_IN_TRANSACTION}", "connect_timeout": 5}
         self._pool = ConnectionPool(
@@ -61,7 +59,7 @@ class PostgresInbox(InboxReading):
         with self._transaction(StoreAway) as connection:
             number, last = _counter(connection, topic)
             new = fresh(arrivals, _known(connection, number, arrivals))
-            _insert(connection, number, last + 1, self._clock_ms(), new)
+            _insert(connection, number, last + 1, milliseconds(), new)
             connection.execute("UPDATE topics SET last = %s WHERE id = %s", (last + len(new), number))
             return len(new)
 

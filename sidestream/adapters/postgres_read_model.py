@@ -5,7 +5,7 @@ apart. A replica that stops inside a transaction is ended by the server after a 
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, Literal
 
 import msgspec
@@ -15,7 +15,9 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import ConnectionPool
 
 from sidestream.adapters.postgres_address import checked
-from sidestream.adapters.postgres_generation import CONNECT_SECONDS, PostgresGeneration, create_schema, translated
+from sidestream.adapters.postgres_database import CONNECT_SECONDS
+from sidestream.adapters.postgres_generation import PostgresGeneration, create_schema, translated
+from sidestream.adapters.postgres_right import Right, right_to_build
 from sidestream.adapters.sql_text import quoted
 from sidestream.errors import ReadModelError, UnknownGeneration
 from sidestream.ports import GenerationInfo, TableShape, shape_of
@@ -47,10 +49,11 @@ class PostgresReadModels:
 
     def __init__(self, url: str, projection: str) -> None:
         self._projection = projection
-        url = checked(url)
-        options = {"options": _session_options(url), "connect_timeout": 5}
+        self._url = checked(url)
+        self._right: Right | None = None
+        options = {"options": _session_options(self._url), "connect_timeout": 5}
         self._pool = ConnectionPool(
-            url, min_size=0, max_size=8, kwargs=options, open=True, reconnect_timeout=0, check=ConnectionPool.check_connection
+            self._url, min_size=0, max_size=8, kwargs=options, open=True, reconnect_timeout=0, check=ConnectionPool.check_connection
         )
         self._prepared = False
 
@@ -61,6 +64,15 @@ class PostgresReadModels:
                 _prepare(connection)
                 self._prepared = True
             yield connection
+
+    def _changing(self) -> AbstractContextManager[psycopg.Connection[Any]]:
+        """Begin a transaction that changes the catalogue; while the exclusive right is held, in the session that holds it."""
+        right = self._right
+        return self._catalog() if right is None else right.changing()
+
+    def _check_right(self) -> None:
+        if (right := self._right) is not None:
+            right.check()
 
     def generations(self) -> Sequence[GenerationInfo]:
         """See `sidestream.ports.ReadModels`."""
@@ -74,7 +86,7 @@ class PostgresReadModels:
 
     def create(self, version: int, tables: Sequence[Table[Any]], created_at: str) -> str:
         """See `sidestream.ports.ReadModels`."""
-        with self._catalog() as connection:
+        with self._changing() as connection:
             _lock(connection, self._projection)
             name = f"g{_next_number(connection, self._projection)}"
             connection.execute(
@@ -98,7 +110,7 @@ class PostgresReadModels:
     def open(self, name: str) -> PostgresGeneration:
         """See `sidestream.ports.ReadModels`."""
         self._info(name)
-        generation = PostgresGeneration(self._pool, self._schema(name), name)
+        generation = PostgresGeneration(self._pool, self._schema(name), name, self._check_right)
         generation.check()
         return generation
 
@@ -134,19 +146,19 @@ class PostgresReadModels:
     def _change(self, name: str, changes: str, *values: object) -> None:
         self._info(name)
         statement = f"UPDATE sidestream.generations SET {changes} WHERE projection = %s AND number = %s"
-        with self._catalog() as connection:
+        with self._changing() as connection:
             connection.execute(statement.encode(), (*values, self._projection, _number(name)))
 
     def switch(self, name: str, stale_since: str = "") -> None:
         """See `sidestream.ports.ReadModels`."""
         self._check_ready(name)
-        with self._catalog() as connection:
+        with self._changing() as connection:
             self._move_pointer(connection, name, stale_since)
 
     def roll_back(self, name: str, stale_since: str = "") -> None:
         """See `sidestream.ports.ReadModels`."""
         self._check_ready(name)
-        with self._catalog() as connection:
+        with self._changing() as connection:
             connection.execute("UPDATE sidestream.generations SET switched = 0 WHERE projection = %s AND live", (self._projection,))
             self._move_pointer(connection, name, stale_since)
 
@@ -167,35 +179,25 @@ class PostgresReadModels:
 
     def drop(self, name: str) -> None:
         """See `sidestream.ports.ReadModels`."""
-        if self._info(name).live:
-            raise ReadModelError(f"generation {name} is live. Switch to another one first.")
-        with self._catalog() as connection:
-            connection.execute(
-                "DELETE FROM sidestream.generations WHERE projection = %s AND number = %s", (self._projection, _number(name))
-            )
+        self._info(name)
+        statement = "DELETE FROM sidestream.generations WHERE projection = %s AND number = %s AND NOT live"
+        with self._changing() as connection:
+            if not connection.execute(statement, (self._projection, _number(name))).rowcount:
+                self._info(name)  # somebody else may have dropped it meanwhile
+                raise ReadModelError(f"generation {name} is live. Switch to another one first.")
             connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(self._schema(name))))
 
     @contextmanager
     def exclusively(self, who: str = "") -> Iterator[None]:
         """See `sidestream.ports.ReadModels`."""
-        key = f"sidestream rebuild {self._projection}"
         with self._catalog():
             pass  # the table of builders exists
-        with translated(), self._pool.connection(timeout=CONNECT_SECONDS) as connection:
-            connection.autocommit = True
-            row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (key,)).fetchone()
-            if not row or not row[0]:
-                holder = _builder(connection, self._projection)
-                raise ReadModelError(f"another rebuild of this projection is running: {holder}. Wait for it, or stop it.")
+        with right_to_build(self._url, _session_options(self._url), self._projection, who) as right:
+            self._right = right
             try:
-                connection.execute(
-                    "INSERT INTO sidestream.builders VALUES (%s, %s) ON CONFLICT (projection) DO UPDATE SET who = excluded.who",
-                    (self._projection, who),
-                )
                 yield
             finally:
-                connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (key,))
-                connection.autocommit = False
+                self._right = None
 
     def close(self) -> None:
         """Close the pool."""
@@ -232,12 +234,6 @@ def _next_number(connection: psycopg.Connection[Any], projection: str) -> int:
 
 def _lock(connection: psycopg.Connection[Any], what: str) -> None:
     connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"sidestream {what}",))
-
-
-def _builder(connection: psycopg.Connection[Any], projection: str) -> str:
-    row = connection.execute("SELECT who FROM sidestream.builders WHERE projection = %s", (projection,)).fetchone()
-    connection.autocommit = False
-    return str(row[0]) if row and row[0] else "unnamed"
 
 
 def _prepare(connection: psycopg.Connection[Any]) -> None:

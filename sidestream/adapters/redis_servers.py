@@ -111,16 +111,20 @@ class ClusterServers:
 
 def _slots_of(shard: Any, asked: str) -> list[tuple[int, int, Place]]:
     """Return the ranges of a shard with its master; a node that does not know its own address is the one that was asked."""
-    found = shard if isinstance(shard, dict) else dict(zip(shard[::2], shard[1::2], strict=True))
-    named = {_text(key): value for key, value in found.items()}
-    nodes = [node if isinstance(node, dict) else dict(zip(node[::2], node[1::2], strict=True)) for node in named["nodes"]]
-    for node in ({_text(key): value for key, value in each.items()} for each in nodes):
+    found = _members(shard)
+    for node in map(_members, found["nodes"]):
         if _text(node["role"]) == "master":
             host = _text(node.get("endpoint") or node.get("ip") or b"")
             place = (host if host not in {"", "?"} else asked, int(node.get("tls-port") or node["port"]))
-            ranges = [int(number) for number in named["slots"]]
+            ranges = [int(number) for number in found["slots"]]
             return [(first, last, place) for first, last in zip(ranges[::2], ranges[1::2], strict=True)]
     return []
+
+
+def _members(answer: Any) -> dict[str, Any]:
+    """Return a map of the server's answer: RESP3 gives one, RESP2 a list of names and values in turn."""
+    found = answer if isinstance(answer, dict) else dict(zip(answer[::2], answer[1::2], strict=True))
+    return {_text(name): value for name, value in found.items()}
 
 
 def _text(value: Any) -> str:

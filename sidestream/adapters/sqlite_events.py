@@ -14,10 +14,11 @@ from pathlib import Path
 from sidestream.adapters.shared_turns import SharedTurns, Ticket
 from sidestream.adapters.sqlite_store_answers import SqliteAnswers, SqliteLeases, SqliteSnapshots, store_answer
 from sidestream.adapters.sqlite_store_append import Adoption, Part, begin_epoch
-from sidestream.adapters.sqlite_store_file import SCHEMA_VERSION, milliseconds, producer_row
+from sidestream.adapters.sqlite_store_file import SCHEMA_VERSION, producer_row
 from sidestream.adapters.sqlite_store_reading import SqliteReading, bounded
 from sidestream.adapters.sqlite_writing import transaction
 from sidestream.errors import SidestreamError
+from sidestream.identifiers import milliseconds
 from sidestream.ports import Answer, Append, StoredEvent
 from sidestream.writing.answering import check_key
 from sidestream.writing.appending import check_appends

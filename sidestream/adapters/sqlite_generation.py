@@ -1,7 +1,8 @@
 """One generation in a SQLite file: its tables, its transactions, and the mark that says which release can read it.
 
 WAL, so that queries wait for no writer; synchronous NORMAL, because rows and checkpoint are one transaction: what a power
-cut takes is read from the log again. A transaction begins IMMEDIATE: it holds the file's one write lock from the start.
+cut takes is read from the log again. What stands beside the generations is in no log: it is on the disk when its transaction
+has ended (synchronous FULL). A transaction begins IMMEDIATE: it holds the file's one write lock from the start.
 A generation is opened, never made by opening: a file that is missing is said to be missing.
 """
 
@@ -54,7 +55,7 @@ def translated(path: Path, broken: type[ReadModelError] = StoreAway, lock_second
             raise StoreAway(f"{path}: locked by another process for {lock_seconds:g} s: {_WHO_LOCKS}") from error
         if code == sqlite3.SQLITE_LOCKED:
             raise TryAgain(f"{path}: {error}") from error
-        if code in _REFUSED or isinstance(error, sqlite3.DataError | sqlite3.InterfaceError):
+        if code in _REFUSED or isinstance(error, sqlite3.DataError | sqlite3.InterfaceError) or _is_about_a_value(error):
             raise RefusedByStore(f"SQLite refuses a value: {error}") from error
         if code in _BROKEN:
             raise broken(f"{path}: expected a read model, found a broken file: {error}. Nothing was changed.") from error
@@ -63,6 +64,11 @@ def translated(path: Path, broken: type[ReadModelError] = StoreAway, lock_second
         raise StoreAway(f"{path}: {error}. Check the disk and the file; nothing was changed.") from error
     except (OverflowError, UnicodeEncodeError) as error:
         raise RefusedByStore(f"SQLite refuses a value: {error}") from error
+
+
+def _is_about_a_value(error: sqlite3.Error) -> bool:
+    """Return whether a value cannot be bound, or one too many: the driver raises what it raises for a closed connection too."""
+    return isinstance(error, sqlite3.ProgrammingError) and "binding" in str(error)
 
 
 def connect(path: Path, lock_seconds: float = LOCK_SECONDS, *, make: bool = False) -> sqlite3.Connection:
@@ -187,7 +193,9 @@ class _SqliteUnit(_SqliteReader):
 class SqliteGeneration:
     """One generation in one file: one connection that writes, and a few that read."""
 
-    def __init__(self, path: Path, name: str, version: int = GENERATION_VERSION, lock_seconds: float = LOCK_SECONDS) -> None:
+    def __init__(
+        self, path: Path, name: str, version: int = GENERATION_VERSION, lock_seconds: float = LOCK_SECONDS, *, in_no_log: bool = False
+    ) -> None:
         self.name = name
         self._path = path
         self._lock_seconds = lock_seconds
@@ -197,6 +205,8 @@ class SqliteGeneration:
             refuse_unfinished(path)
             self._writer = connect(path, lock_seconds)
         try:
+            if in_no_log:
+                self._writer.execute("PRAGMA synchronous=FULL")
             self._opened = identity(path)
             check_mark(self._writer, path, version, "Rebuild the projection with this release.")
         except BaseException:

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sidestream.adapters.inbox_reading import InboxReading, milliseconds
+from sidestream.adapters.inbox_reading import InboxReading
 from sidestream.adapters.numbered_positions import number_of
 from sidestream.adapters.sqlite_writing import switch_to_wal, transaction
 from sidestream.errors import ConfigurationError, LogUnavailable, SidestreamError, StoreAway
-from sidestream.identifiers import new_id
+from sidestream.identifiers import milliseconds, new_id
 from sidestream.logs.inbox import Arrival, fresh
 
 APPLICATION_ID: Final = 0x53444958

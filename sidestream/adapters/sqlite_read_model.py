@@ -4,9 +4,11 @@ The catalogue holds little and is written seldom; every change of it is one tran
 """
 
 import fcntl
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -27,7 +29,8 @@ from sidestream.adapters.sqlite_generation import (
     remove_file,
     translated,
 )
-from sidestream.errors import ReadModelError, UnknownGeneration
+from sidestream.adapters.sqlite_writing import bring_to_disk
+from sidestream.errors import ReadModelError, StoreAway, UnknownGeneration
 from sidestream.ports import GenerationInfo, TableShape, shape_of
 from sidestream.projection import Table
 
@@ -49,6 +52,7 @@ _CATALOG: Final = (
 )
 """How the catalogue grew: the statements that lead to each version. Older ones are taken on, newer ones refused."""
 CATALOG_VERSION: Final = len(_CATALOG)
+_GENERATIONS_FILE: Final = re.compile(r"g([1-9][0-9]{0,17})\.sqlite(-wal|-shm|-journal)?")
 
 
 class SqliteReadModels:
@@ -75,6 +79,7 @@ class SqliteReadModels:
     @contextmanager
     def _catalog(self) -> Iterator[sqlite3.Connection]:
         with self._translated(), closing(connect(self._path, self._lock_seconds)) as catalog:
+            catalog.execute("PRAGMA synchronous=FULL")  # which generation is live stands nowhere else
             catalog.execute("BEGIN IMMEDIATE")
             yield catalog
             catalog.execute("COMMIT")
@@ -109,7 +114,7 @@ class SqliteReadModels:
         with self._catalog():  # holds the lock: of two processes one makes it
             if not is_marked(path):
                 create_file(path, tables, BESIDE_VERSION)
-        return SqliteGeneration(path, "beside", BESIDE_VERSION, self._lock_seconds)
+        return SqliteGeneration(path, "beside", BESIDE_VERSION, self._lock_seconds, in_no_log=True)
 
     def open(self, name: str) -> SqliteGeneration:
         """See `sidestream.ports.ReadModels`."""
@@ -131,15 +136,24 @@ class SqliteReadModels:
 
     def mark_ready(self, name: str) -> None:
         """See `sidestream.ports.ReadModels`."""
+        self._settle(name)
         self._change(name, "state='ready'")
 
     def set_aside(self, name: str, state: Literal["held", "scratch"]) -> None:
         """See `sidestream.ports.ReadModels`."""
+        self._settle(name)
         self._change(name, "state=?", state)
 
     def note_built(self, name: str, events: int, seconds: float) -> None:
         """See `sidestream.ports.ReadModels`."""
         self._change(name, "built_events = built_events + ?, built_seconds = built_seconds + ?", events, seconds)
+
+    def _settle(self, name: str) -> None:
+        """Bring its rows to the disk before the catalogue says what it is: after a power cut the word is true, or was not given."""
+        self._info(name)
+        path = self._folder / f"{name}.sqlite"
+        with _away(path):
+            bring_to_disk(path)
 
     def _change(self, name: str, changes: str, *values: object) -> None:
         self._info(name)
@@ -149,12 +163,14 @@ class SqliteReadModels:
     def switch(self, name: str, stale_since: str = "") -> None:
         """See `sidestream.ports.ReadModels`."""
         self._check_ready(name)
+        self._settle(name)
         with self._catalog() as catalog:
             _move_pointer(catalog, name, stale_since)
 
     def roll_back(self, name: str, stale_since: str = "") -> None:
         """See `sidestream.ports.ReadModels`."""
         self._check_ready(name)
+        self._settle(name)
         with self._catalog() as catalog:
             catalog.execute("UPDATE generations SET switched = 0 WHERE live")
             _move_pointer(catalog, name, stale_since)
@@ -166,26 +182,40 @@ class SqliteReadModels:
 
     def drop(self, name: str) -> None:
         """See `sidestream.ports.ReadModels`."""
-        if self._info(name).live:
-            raise ReadModelError(f"generation {name} is live. Switch to another one first.")
+        self._info(name)
         with self._catalog() as catalog:
-            catalog.execute("DELETE FROM generations WHERE number=? AND NOT live", (_number(name),))
+            if not catalog.execute("DELETE FROM generations WHERE number=? AND NOT live", (_number(name),)).rowcount:
+                self._info(name)  # somebody else may have dropped it meanwhile
+                raise ReadModelError(f"generation {name} is live. Switch to another one first.")
         remove_file(self._folder / f"{name}.sqlite")
 
     @contextmanager
     def exclusively(self, who: str = "") -> Iterator[None]:
         """See `sidestream.ports.ReadModels`."""
-        with (self._folder / "rebuild.lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                file.seek(0)
-                holder = file.read() or "unnamed"
-                raise ReadModelError(f"another rebuild of this projection is running: {holder}. Wait for it, or stop it.") from None
-            file.truncate(0)
-            file.write(who)
-            file.flush()
+        path = self._folder / "rebuild.lock"
+        with ExitStack() as held:
+            with _away(path):
+                file = held.enter_context(path.open("a+b", buffering=0))  # closing it has nothing left to write
+                _lock(file)
+                file.truncate(0)
+                file.write(who.encode())
+            self._remove_dropped()
             yield
+
+    def _remove_dropped(self) -> None:
+        """Remove what a drop left that was killed after the row and before the file.
+
+        A number that was given and has no row is never given again. One that is not given yet may be a file in the making.
+        """
+        with self._translated(), closing(connect(self._path, self._lock_seconds)) as catalog:
+            row = catalog.execute("SELECT seq FROM sqlite_sequence WHERE name='generations'").fetchone()
+        given = row[0] if row else 0
+        there = {_number(info.name) for info in self.generations()}
+        for path in self._folder.iterdir():
+            found = _GENERATIONS_FILE.fullmatch(path.name)
+            if found and int(found[1]) <= given and int(found[1]) not in there:
+                with suppress(OSError):  # it is in nobody's way: the next verb tries again
+                    path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Nothing is held open between calls."""
@@ -195,6 +225,24 @@ class SqliteReadModels:
         if name not in infos:
             raise UnknownGeneration(f"{self._folder}: expected one of {', '.join(infos) or 'no generation'}, found {name!r}")
         return infos[name]
+
+
+@contextmanager
+def _away(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreAway(f"{path}: {error}. Check the disk and the file; nothing was changed.") from error
+
+
+def _lock(file: FileIO) -> None:
+    """Hold a file for this process alone; whoever holds it has written into it who he is."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().decode("utf-8", "replace") or "unnamed"
+        raise ReadModelError(f"another rebuild of this projection is running: {holder}. Wait for it, or stop it.") from None
 
 
 def _bring_up_to_date(catalog: sqlite3.Connection) -> None:

@@ -6,7 +6,6 @@ transaction: a crash leaves it as it was. One of a newer version, and another pr
 
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any, Final
 
 from sidestream.adapters.sqlite_writing import switch_to_wal, transaction
 from sidestream.errors import ConfigurationError, StoreAway
-from sidestream.identifiers import new_id
+from sidestream.identifiers import milliseconds, new_id
 
 APPLICATION_ID: Final = 0x53444556
 """`SDEV` in the file's header: this is an event store of Sidestream."""
@@ -50,11 +49,6 @@ _MIGRATIONS: Final = {1: _SINCE_VERSION_2}
 _CACHE_KIB: Final = 16 * 1024
 
 Row = tuple[Any, ...]
-
-
-def milliseconds() -> int:
-    """Return the machine's wall clock, ms since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 class StoreFile:

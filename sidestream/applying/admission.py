@@ -10,7 +10,7 @@ from sidestream.applying.applied import COUNTS, RECENT, RECENT_IDS, STRANGERS, C
 from sidestream.applying.batch import NUMBER_REUSED, Reason
 from sidestream.applying.decoding import Decoded
 from sidestream.applying.intervals import Intervals
-from sidestream.applying.parking import Parking
+from sidestream.applying.parking import Parking, name_of_entry
 from sidestream.applying.regular import Numbers
 from sidestream.applying.remembered import Work
 from sidestream.event import Envelope
@@ -103,7 +103,7 @@ class Admission:
         if decoded.skip:
             self._work.outcome.unhandled += 1
         else:
-            self._parking.park(topic, f"entry {decoded.entry.position}", decoded, Reason(decoded.code, decoded.problem))
+            self._parking.park_once(topic, name_of_entry(decoded.entry.data), decoded, Reason(decoded.code, decoded.problem))
 
     def _fetch(self, topic: str, entries: Sequence[Decoded]) -> None:
         self._fetch_counts(topic, {decoded.envelope.producer for decoded in entries if decoded.envelope and decoded.envelope.producer})
@@ -155,7 +155,7 @@ class Admission:
                 continue
             number = f"number {envelope.number} of {envelope.producer}"
             detail = f"{number} was applied as event {applied_as}, found it again as {envelope.id}"
-            self._parking.park(topic, f"{number} as {envelope.id}", decoded, Reason(NUMBER_REUSED, detail))
+            self._parking.park_once(topic, f"{number} as {envelope.id}", decoded, Reason(NUMBER_REUSED, detail))
 
     def _applied_as(self, topic: str, envelope: Envelope) -> str | None:
         """Return the id under which this number was applied, None when it is too long ago."""

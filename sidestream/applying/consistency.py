@@ -12,8 +12,8 @@ from typing import Final
 import msgspec
 
 from sidestream.applying.applied import COUNTS, PARKED_EVENTS, PARKED_STREAMS, ParkedEvent
+from sidestream.applying.batch import BEHIND, WAITING
 from sidestream.applying.intervals import Intervals
-from sidestream.applying.rules import BEHIND, WAITING
 from sidestream.errors import InvalidToken
 from sidestream.event import MAX_ATTRIBUTE_BYTES, MAX_NUMBER
 from sidestream.ports import Condition, Query, Reader

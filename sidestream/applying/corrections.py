@@ -4,7 +4,8 @@ Kept beside the generations, never inside one, so that every generation meets th
 a rebuild when it comes to the event. Records are only added; of several about one event the last is in force.
 
 event    an event, by source and id
-entry    an entry of the log that cannot be read, by topic and position, as long as it holds the bytes that were seen
+entry    an entry of the log that cannot be read, by topic and position where it was seen; it holds for its very bytes, and
+         wherever the topic holds them: a log that was repaired or moved has them at other positions
 repeat   an event under a number or a version that was given before, by source and id: it can only be skipped
 version  versions of a stream that never came, by topic and `stream@3-5`: they can only be given up
 
@@ -12,6 +13,7 @@ Pure but for the place it is given; time and names are arguments.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from threading import Lock
 from types import MappingProxyType
 from typing import Final, Literal
 
@@ -61,6 +63,11 @@ class Correction(msgspec.Struct, frozen=True):
     def subject(self) -> Subject:
         """What it is about."""
         return self.about, self.origin, self.name
+
+    @property
+    def replaces(self) -> tuple[Subject, bytes]:
+        """What an earlier decision shares that is not in force any more. Two entries may have stood at one position."""
+        return self.subject, self.original if self.about == "entry" else b""
 
     @property
     def is_to_be_met(self) -> bool:
@@ -138,7 +145,7 @@ class GivenUp:
 
 
 class InForce:
-    """The decisions in force, in memory. Read from any thread; refreshed by one at a time.
+    """The decisions in force, in memory. Read and refreshed from any thread.
 
     Args:
         corrections: the record, read at once and on every `refresh`; None for no decisions.
@@ -149,7 +156,9 @@ class InForce:
 
     def __init__(self, corrections: Corrections | None = None) -> None:
         self._corrections = corrections
-        self._found: Mapping[Subject, Correction] = MappingProxyType({})
+        self._refreshing = Lock()
+        self._found: Mapping[tuple[Subject, bytes], Correction] = MappingProxyType({})
+        self._by_bytes: Mapping[tuple[str, bytes], Correction] = MappingProxyType({})
         self.given_up = GivenUp()
         self.latest = 0
         self.refresh()
@@ -165,29 +174,39 @@ class InForce:
         Raises:
             StoreAway: what was known stays in force.
         """
-        self._take(self._corrections.after(self.latest) if self._corrections else ())
-        return self.latest
+        with self._refreshing:  # what was read first must not be taken over last
+            self._take(self._corrections.after(self.latest) if self._corrections else ())
+            return self.latest
 
     def _take(self, news: Sequence[Correction]) -> None:
         if news:
-            self._found = {**self._found, **{each.subject: each for each in news}}
+            self._found = {**self._found, **{each.replaces: each for each in news}}
+            self._by_bytes = {**self._by_bytes, **{(each.origin, each.original): each for each in news if each.about == "entry"}}
             self.given_up = GivenUp(each for each in self._found.values() if each.kind == "give-up")
             self.latest = news[-1].number
 
     def only(self, wanted: Callable[[Correction], bool]) -> "InForce":
         """Return those that are wanted, as they are now: what is recorded later does not come to them."""
         found = InForce()
-        found._take([each for each in tuple(self._found.values()) if wanted(each)])
+        found._take(sorted((each for each in tuple(self._found.values()) if wanted(each)), key=lambda each: each.number))
         return found
 
     def since(self, number: int) -> list[Correction]:
         """Return what was recorded after a number, is the last about its subject, and is to be met."""
         return [each for each in tuple(self._found.values()) if each.number > number and each.is_to_be_met]
 
+    def last_of_each(self) -> list[Correction]:
+        """Return the last record about everything that was ever decided, an undo too."""
+        return list(self._found.values())
+
     def find(self, subject: Subject) -> Correction | None:
-        """Return the decision about this event, if there is one."""
-        found = self._found.get(subject)
-        return None if found is None or found.kind == "undo" else found
+        """Return the decision about an event, or about a number or version given twice, if there is one."""
+        return _unless_undone(self._found.get((subject, b"")))
+
+    def find_entry(self, topic: str, position: str, wire: bytes) -> Correction | None:
+        """Return the decision about an entry that cannot be read: the one about its place, else the last one about its bytes."""
+        at_its_place = _unless_undone(self._found.get((("entry", topic, position), wire)))
+        return at_its_place or _unless_undone(self._by_bytes.get((topic, wire)))
 
     def concerns(self, topic: str, envelope: Envelope) -> bool:
         """Return whether anything was decided about an event, or about versions of its stream."""
@@ -195,6 +214,10 @@ class InForce:
 
     def __len__(self) -> int:
         return len(self._found)
+
+
+def _unless_undone(found: Correction | None) -> Correction | None:
+    return None if found is None or found.kind == "undo" else found
 
 
 # ── an event to use instead ──────────────────────────────────────────────────────────────────────────────────────────

@@ -6,19 +6,24 @@ always drained in order, until an event of it cannot be applied.
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from typing import Final
 
 import msgspec
 
 from sidestream.applying.applied import PARKED_EVENTS, PARKED_STREAMS, ParkedEvent, ParkedStream
-from sidestream.applying.corrections import About, Correction, Kind, Subject, readable
-from sidestream.applying.parking import FOR_GOOD
-from sidestream.applying.rules import BEHIND, WAITING, Applier, Remembered, Rule
+from sidestream.applying.batch import BEHIND, WAITING
+from sidestream.applying.corrections import About, Correction, Corrections, Kind, Subject, readable
+from sidestream.applying.decoding import Rule
+from sidestream.applying.parking import FOR_GOOD, name_of_entry, named_by_position
+from sidestream.applying.remembered import Remembered
+from sidestream.applying.rules import Applier
 from sidestream.applying.versions import Versions
 from sidestream.errors import InvalidEvent, RefusedByStore
 from sidestream.ports import Condition, Generation, Query, Reader
 
 _ALL = 1_000_000
+_ENTRY: Final = "entry #"
 _APART: Final = ("version ", "version!")
 """What stands before every name that `parking.name_apart` gives, and what no such name reaches."""
 
@@ -52,6 +57,17 @@ class Letter(msgspec.Struct, frozen=True):
         """What a decision about it is filed under."""
         return self.about, self.origin, self.name
 
+    @property
+    def told(self) -> str:
+        """What tells it from another letter of its name."""
+        return f"{name_of_entry(self.original) if self.about == 'entry' else self.reason or self.about} of {self.origin}"
+
+    def is_meant_by(self, decision: Correction) -> bool:
+        """Return whether a decision is about this: about an entry, wherever its bytes stood."""
+        if self.about == "entry":
+            return (decision.about, decision.origin, decision.original) == (self.about, self.origin, self.original)
+        return decision.subject == self.subject
+
     def correction(self, kind: Kind, wire: bytes = b"", *, who: str, why: str, at: str) -> Correction:
         """Return a decision about it, to be recorded.
 
@@ -70,10 +86,10 @@ class Letter(msgspec.Struct, frozen=True):
 # ── looking ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def parked_streams(generation: Generation, limit: int = _ALL) -> Sequence[ParkedStream]:
+def parked_streams(generation: Generation) -> Sequence[ParkedStream]:
     """Return the parked streams of a generation, by topic and name."""
     with generation.snapshot() as reader:
-        return reader.select(PARKED_STREAMS, Query(order_by=("topic", "stream"), limit=limit))
+        return reader.select(PARKED_STREAMS, Query(order_by=("topic", "stream"), limit=_ALL))
 
 
 def parked_events(generation: Generation, limit: int = 1000, after: tuple[str, str, int] | None = None) -> Sequence[ParkedEvent]:
@@ -83,15 +99,16 @@ def parked_events(generation: Generation, limit: int = 1000, after: tuple[str, s
 
 
 def parked_as(generation: Generation, name: str) -> Sequence[ParkedEvent]:
-    """Return the parked events of this name: an event's id, or `topic@position` of an entry that cannot be read."""
+    """Return the parked events of this name: an event's id, or of an entry that cannot be read `topic@position` or `entry #...`."""
     topic, _, position = name.rpartition("@")
     by_id = _found(generation, Condition("event_id", "=", name)) if name else ()
-    return by_id or _found(generation, Condition("topic", "=", topic), Condition("position", "=", position))
+    by_place = by_id or _found(generation, Condition("topic", "=", topic), Condition("position", "=", position))
+    return by_place or (_found(generation, Condition("stream", "=", name)) if name.startswith(_ENTRY) else ())
 
 
 def letters_about(generation: Generation, name: str) -> Sequence[Letter]:
-    """Return what a decision could be about under this name; several where several sources use one id."""
-    return list({letter.subject: letter for letter in map(letter_of, parked_as(generation, name))}.values())
+    """Return what a decision could be about under this name; several where several sources use one id, or a log was written anew."""
+    return list({(letter.subject, letter.original): letter for letter in map(letter_of, parked_as(generation, name))}.values())
 
 
 def letter_of(event: ParkedEvent) -> Letter:
@@ -113,11 +130,23 @@ def _parked_where(reader: Reader, *where: Condition) -> Sequence[ParkedEvent]:
     return reader.select(PARKED_EVENTS, Query(where=where, order_by=PARKED_EVENTS.key, limit=_ALL))
 
 
-def _parked_for(reader: Reader, correction: Correction) -> Sequence[ParkedEvent]:
+def parked_for(reader: Reader, correction: Correction) -> Sequence[ParkedEvent]:
     """Return the parked events that a decision about an event or an entry is about."""
-    names = ("topic", "position") if correction.about == "entry" else ("source", "event_id")
-    values = (correction.origin, correction.name)
-    return _parked_where(reader, *(Condition(name, "=", value) for name, value in zip(names, values, strict=True)))
+    if correction.about == "entry":
+        return _parked_entries(reader, correction.origin, correction.name, correction.original)
+    return _parked_where(reader, Condition("source", "=", correction.origin), Condition("event_id", "=", correction.name))
+
+
+def _parked_entries(reader: Reader, topic: str, position: str, wire: bytes) -> Sequence[ParkedEvent]:
+    """Return what is parked of an entry: under its name, under that of an earlier release, or in a stream, where an edit of it failed."""
+    of_topic = Condition("topic", "=", topic)
+    at_its_place = _parked_where(reader, of_topic, Condition("position", "=", position))
+    found = [
+        *_parked_where(reader, of_topic, Condition("stream", "=", name_of_entry(wire))),
+        *reader.select(PARKED_EVENTS, named_by_position(topic, Condition("wire", "=", wire))),
+        *(event for event in at_its_place if event.wire == wire),
+    ]
+    return list({PARKED_EVENTS.key_of(event): event for event in found}.values())
 
 
 def has_met(reader: Reader, correction: Correction) -> bool:
@@ -127,7 +156,7 @@ def has_met(reader: Reader, correction: Correction) -> bool:
     """
     if correction.about == "version":
         return not _waits_for(reader, correction.origin, Versions.parse(correction.name))
-    parked = _parked_for(reader, correction)
+    parked = parked_for(reader, correction)
     return not any(not event.source for event in parked) if correction.about == "entry" else not parked
 
 
@@ -140,6 +169,28 @@ def _waits_for(reader: Reader, topic: str, versions: Versions) -> bool:
     of_stream = [Condition("topic", "=", topic), Condition("stream", "=", versions.stream)]
     untried = sum(reader.count(PARKED_EVENTS, [*of_stream, Condition("reason", "=", reason)]) for reason in (WAITING, BEHIND))
     return untried == reader.count(PARKED_EVENTS, of_stream)
+
+
+# ── deciding ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def decide(generations: Iterable[Generation], record: Corrections, decision: Correction) -> Correction:
+    """Record a decision while these generations stand still, and return it with its number.
+
+    What leaves a parked stream looks for decisions first, in its transaction: what is parked afterwards will have met this one.
+
+    Args:
+        generations: in an order that is the same for everybody.
+        record: of every decision about the projection.
+        decision: about something that is parked, or was.
+
+    Raises:
+        StoreAway: nothing was recorded.
+    """
+    with ExitStack() as still:
+        for generation in generations:
+            still.enter_context(generation.unit())
+        return record.record(decision)
 
 
 # ── trying again ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -155,7 +206,7 @@ def drain(rule: Rule, generation: Generation, now: Callable[[], str], correction
 def _streams_of(reader: Reader, correction: Correction) -> set[tuple[str, str]]:
     if correction.about == "version":
         return _streams_waiting(reader, correction.origin, Versions.parse(correction.name).stream)
-    return {(event.topic, event.stream) for event in _parked_for(reader, correction)}
+    return {(event.topic, event.stream) for event in parked_for(reader, correction)}
 
 
 def _streams_waiting(reader: Reader, topic: str, stream: str) -> set[tuple[str, str]]:

@@ -3,11 +3,13 @@
 Pure, and never raises: what cannot be applied says so in what is returned.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
 from sidestream.applying.corrections import Correction, InForce, Subject
+from sidestream.applying.row_types import check_named
 from sidestream.errors import RefusedByStore, SidestreamError, UnreadableEvent
 from sidestream.event import Envelope, decode_event
 from sidestream.ports import LogEntry
@@ -49,6 +51,8 @@ class Rule:
         self.registry = registry
         self.corrections = InForce() if corrections is None else corrections
         self.handled = frozenset(registry.type_of(model).name for model in projection.handles)
+        self.widths: Mapping[Table[Any], int] = {table: len(table.key) for table in projection.tables}
+        """The tables, and how many columns their keys have."""
 
     def decode(self, entry: LogEntry) -> Decoded:
         """Decode one entry; never raises, a problem is noted in what is returned."""
@@ -64,9 +68,10 @@ class Rule:
         try:
             event = self.registry.read(envelope) if self.handled else envelope.data
             keys = tuple(self.projection.keys(event, envelope))
+            check_named(self.widths, keys)
         except SidestreamError as error:
             return Decoded(entry, envelope, handled=True, problem=str(error), code=error.code)
-        except Exception as error:  # the rule's own `keys` raised: this event is parked
+        except Exception as error:  # the rule's own `keys` raised, or named what is none: this event is parked
             return Decoded(entry, envelope, handled=True, problem=f"keys: {type(error).__name__}: {error}", code=FAILED)
         return Decoded(entry, envelope, event, handled=True, keys=keys)
 
@@ -86,8 +91,7 @@ class Rule:
         envelope = decoded.envelope
         if envelope is not None:
             return self.corrections.find(("event", envelope.source, envelope.id))
-        found = self.corrections.find(("entry", topic, decoded.entry.position))
-        return found if found is not None and found.original == decoded.entry.data else None  # another log may stand there
+        return self.corrections.find_entry(topic, decoded.entry.position, decoded.entry.data)
 
     def skips_repeat(self, source: str, event_id: str) -> bool:
         """Return whether an operator decided to pass over a number or version that was given twice."""

@@ -107,8 +107,3 @@ class Intervals:
     def highest(self) -> int:
         """The highest number in the set, 0 when it is empty."""
         return self._highs[-1] if self._highs else 0
-
-    @property
-    def holes(self) -> int:
-        """How many numbers between 1 and the highest are missing."""
-        return self.highest - len(self)

@@ -11,7 +11,9 @@ import msgspec
 from sidestream.applying.applied import PARKED_EVENTS, PARKED_STREAMS, ParkedStream
 from sidestream.applying.corrections import Correction, Corrections
 from sidestream.applying.dead_letters import Letter
-from sidestream.applying.rules import Applier, Remembered, Rule
+from sidestream.applying.decoding import Rule
+from sidestream.applying.remembered import Remembered
+from sidestream.applying.rules import Applier
 from sidestream.applying.versions import Versions
 from sidestream.errors import InvalidEvent
 from sidestream.ports import Condition, Generation, Query, Reader

@@ -1,7 +1,8 @@
 """Parked streams: events that cannot be applied now are kept, in order of arrival, with their reason and original bytes.
 
 A stream waits for one version, or stands still behind an event that failed. What stands under a name of its own, because
-order does not matter to it, holds up nobody.
+order does not matter to it, holds up nobody. What is not counted is known by this name when the log is read again: an entry
+that cannot be read is named by its bytes, a number that was given twice by itself and the event's id.
 """
 
 from collections.abc import Sequence
@@ -14,10 +15,15 @@ from sidestream.applying.batch import BEHIND, NUMBER_REUSED, VERSION_GIVEN_UP, V
 from sidestream.applying.decoding import Decoded
 from sidestream.applying.remembered import Work
 from sidestream.errors import RefusedByStore
+from sidestream.event import digest
+from sidestream.ports import Condition, Query
 
 FOR_GOOD: Final = frozenset({NUMBER_REUSED, VERSION_REUSED, VERSION_GIVEN_UP})
 """Reasons that no retry can change; the way out is to skip."""
 _DETAIL_LENGTH: Final = 2000
+_BY_POSITION: Final = ("entry $", "entry!")
+"""What stands before and beyond the names that earlier releases gave entries, `entry 17`; `entry #...` is none of them."""
+_ALL: Final = 1_000_000_000
 
 
 class Parking:
@@ -26,6 +32,21 @@ class Parking:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._rows = work.rows
+        self._parked_by_position: dict[str, frozenset[bytes]] = {}
+
+    def park_once(self, topic: str, name: str, decoded: Decoded, reason: Reason) -> None:
+        """Keep what is not counted, and is met again whenever the log is read again, under a name of its own, unless it is kept."""
+        if (topic, name) in self._work.parked or (decoded.envelope is None and self._has_parked_by_position(topic, decoded)):
+            self._work.outcome.duplicates += 1
+        else:
+            self.park(topic, name, decoded, reason)
+
+    def _has_parked_by_position(self, topic: str, decoded: Decoded) -> bool:
+        """Return whether an earlier release has parked these bytes. This one parks nothing by position, so that one look will do."""
+        if topic not in self._parked_by_position:
+            found = self._work.unit.select(PARKED_EVENTS, named_by_position(topic))
+            self._parked_by_position[topic] = frozenset(event.wire for event in found)
+        return decoded.entry.data in self._parked_by_position[topic]
 
     def park(self, topic: str, stream: str, decoded: Decoded, reason: Reason) -> None:
         """Keep an event that cannot be applied now. Under a name of its own instead of its stream's it holds up nobody."""
@@ -101,11 +122,15 @@ class Parking:
         first = waiting[0]
         if not first.streamversion or not self._work.rule.projection.ordered or first.reason in FOR_GOOD:
             return first, 0
-        untried = first.reason in (BEHIND, WAITING)  # where it is the stream's first event it was tried when it came
-        if not parked.waiting_for and not untried and self._rows.get(STREAM_VERSIONS, (parked.topic, parked.stream)) is None:
+        if self._has_failed_as_the_first(parked, first):
             return first, 0
         expected = self.successor(parked.topic, parked.stream)
         return next((event for event in waiting if event.streamversion == expected), None), expected
+
+    def _has_failed_as_the_first(self, parked: ParkedStream, event: ParkedEvent) -> bool:
+        """Return whether an event was tried as the first of its stream that came: whatever its version, none has to come before it."""
+        was_tried = event.reason not in (BEHIND, WAITING)
+        return was_tried and not parked.waiting_for and self._rows.get(STREAM_VERSIONS, (parked.topic, parked.stream)) is None
 
     # ── versions ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -155,6 +180,17 @@ class Parking:
 def name_apart(stream: str, version: int, event_id: str) -> str:
     """Return what an event is parked under that can never be applied in its stream: there it holds up nobody."""
     return f"version {version} of {stream} as {event_id}"
+
+
+def name_of_entry(wire: bytes) -> str:
+    """Return what an entry is parked under that cannot be read: wherever it stands, it is the same letter."""
+    return f"entry #{digest(wire).hex()}"
+
+
+def named_by_position(topic: str, *where: Condition) -> Query:
+    """Return what finds the entries that earlier releases parked; there are none in a generation that this one began."""
+    named = Condition("topic", "=", topic), Condition("stream", ">=", _BY_POSITION[0]), Condition("stream", "<", _BY_POSITION[1])
+    return Query(where=(*named, Condition("source", "=", ""), *where), order_by=PARKED_EVENTS.key, limit=_ALL)
 
 
 def _printable(text: str) -> str:

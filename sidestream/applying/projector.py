@@ -23,7 +23,7 @@ from sidestream.event import MAX_NUMBER
 from sidestream.ports import EventLog, Generation
 
 BATCH_ENTRIES = 5000
-"""Most entries of one topic in a transaction (facts: larger ones gain little)."""
+"""Most entries of one topic in a transaction (measured: larger ones gain little)."""
 FOLD_ENTRIES = 1000
 """Entries of one read of a fold: nothing is committed after it, so that it may be as small as the processor's cache likes."""
 FOLD_BYTES = 256 * 1024 * 1024
@@ -67,7 +67,7 @@ class Projector:
         self._spans = spans
         self._remembered = Remembered(keep_bytes)
         self._checkpoints: dict[str, Checkpoint | None] | None = None
-        self._released = 0
+        self._tried = 0
 
     @property
     def checkpoints(self) -> dict[str, Checkpoint | None]:
@@ -201,7 +201,7 @@ class Projector:
                 applier.commit()
         except BaseException:
             self._forget()
-            self._released = applier.outcome.released if applier else 0
+            self._tried = applier.tried if applier else 0
             raise
         self._remembered.limit()
         for batch in batches:
@@ -216,7 +216,7 @@ class Projector:
         entries = _entries_of(batch)
         if len(entries) > 1:
             return self._in_turn([[part] for part in _split(batch, entries)])
-        if self._released and (outcome := self._blame_drained(batch, refusal)) is not None:
+        if self._tried and (outcome := self._blame_drained(batch, refusal)) is not None:
             return outcome
         (refused,) = entries
         if refused.code == refusal.code:  # it was parked for this already, and is refused all the same
@@ -230,7 +230,7 @@ class Projector:
         What is drained is refused from some number on: halve until that is known. Then this event is applied, those
         before the refused one are drained, and the reason is noted with the refused one, in one transaction.
         """
-        good, bad = -1, self._released
+        good, bad = -1, self._tried
         while bad - good > 1:
             middle = (good + bad) // 2
             good, bad = (good, middle) if self._refuses(batch, middle) else (middle, bad)

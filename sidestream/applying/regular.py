@@ -3,7 +3,7 @@
     regular is a run of entries in which every event                         else, for the whole run
         is a CloudEvent of a producer who counts, with short names           ┐
         can be read by the rule, if the rule handles its type                │  the general way of
-        was not counted before, and no number stands in the run twice        │  applying.py, event by event
+        was not counted before, and no number stands in the run twice        │  rules.py, event by event
         belongs to no parked stream, and to no correction                    │
         is the successor in its stream, where order matters                  │
         is taken by the rule without raising                                 ┘
@@ -13,12 +13,13 @@ leave the same rows and the same bookkeeping; a property test holds them to that
 three times as fast: no object per event but the envelope and the data, and checks that look at a column at once.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, pairwise
 from typing import Annotated, Any, Final, Protocol
 
 import msgspec
 
+from sidestream.applying.row_types import check_named
 from sidestream.errors import SidestreamError
 from sidestream.event import MAX_ATTRIBUTE_BYTES, MAX_NUMBER, SEQUENCE_DIGITS, Envelope
 from sidestream.projection import Key, Projection, Table
@@ -80,6 +81,7 @@ class Reading(Protocol):
     projection: Projection
     registry: Registry
     handled: frozenset[str]
+    widths: Mapping[Table[Any], int]
 
 
 def read_run(rule: Reading, wires: Sequence[bytes]) -> Run | None:
@@ -96,7 +98,8 @@ def read_run(rule: Reading, wires: Sequence[bytes]) -> Run | None:
         return None
     try:
         keys = list(chain.from_iterable(map(rule.projection.keys, events, handled)))
-    except Exception:  # the rule's own `keys` raises: the general way finds for which event, and parks it
+        check_named(rule.widths, keys)
+    except Exception:  # the rule's own `keys` raises, or names what is none: the general way finds for which event, and parks it
         return None
     versioned = any([envelope.streamversion for envelope in envelopes])  # noqa: C419 - a list is quicker than a generator
     return Run(envelopes, handled, events, keys, numbers, versioned)

@@ -7,7 +7,7 @@ So whatever writes to a generation must count up its head. After a rollback ever
 
 from typing import Final
 
-from sidestream.applying.applied import CHECKPOINTS, HEAD_KEY, HEADS, PARKED_STREAMS, Checkpoint, Head, ParkedStream
+from sidestream.applying.applied import BOOKKEEPING, CHECKPOINTS, HEAD_KEY, HEADS, PARKED_STREAMS, Checkpoint, Head, ParkedStream
 from sidestream.applying.batch import Outcome
 from sidestream.applying.decoding import Rule
 from sidestream.applying.intervals import Intervals
@@ -65,7 +65,7 @@ class Work:
         self.now = now
         self.outcome = Outcome()
         self._refresh()
-        self.rows = WorkingRows(unit, remembered.known, whole=whole)
+        self.rows = WorkingRows(unit, remembered.known, whole=whole, declared=(*BOOKKEEPING, *rule.projection.tables))
         self._moved: dict[str, Checkpoint] = {}
 
     def _refresh(self) -> None:

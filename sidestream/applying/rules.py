@@ -9,13 +9,14 @@
         its version is passed       → dead letter `version-reused`, or `version-given-up` by an operator
         its stream is parked        → behind it
         not the stream's successor  → parked, waiting for the version between
-        the rule raises             → parked with the reason
+        the rule raises             → parked with the reason; what the database raises inside it is passed on
         else                        → the rule's rows; then whatever waited for it
     rows, counts, parked events, checkpoint: commit
 
 The chapters: decoding.py (entry → event), admission.py (every number once), runs.py (the quick way), parking.py, and here
 the order of things and the single event. All work on the `Unit` port alone, so that live, catch-up, recovery and rebuild
-are this one code. Catching every exception of a rule is the purpose of `_evolve`; nowhere else is an exception swallowed.
+are this one code. What a rule raises is caught at three places, and nothing is lost by it: `_evolve` here and `decode` park
+the event with the reason, and the quick way of a run gives the run up, so that these two find out which event it was.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,44 +25,14 @@ import msgspec
 
 from sidestream.applying.admission import Admission
 from sidestream.applying.applied import STREAM_VERSIONS, ParkedEvent, ParkedStream, StreamVersion
-from sidestream.applying.batch import (
-    BEHIND,
-    NUMBER_REUSED,
-    VERSION_GIVEN_UP,
-    VERSION_REUSED,
-    WAITING,
-    Batch,
-    Outcome,
-    Reason,
-    SomebodyFaster,
-    Stretch,
-)
-from sidestream.applying.decoding import FAILED, UNREADABLE, Decoded, Rule
+from sidestream.applying.batch import BEHIND, NUMBER_REUSED, VERSION_GIVEN_UP, WAITING, Batch, Outcome, Reason, SomebodyFaster
+from sidestream.applying.decoding import FAILED, Decoded, Rule
 from sidestream.applying.parking import FOR_GOOD, Parking, name_apart
 from sidestream.applying.remembered import Remembered, Work
 from sidestream.applying.runs import Runs
 from sidestream.errors import RefusedByStore
 from sidestream.event import MAX_NUMBER, Envelope
 from sidestream.ports import LogEntry, Unit
-
-__all__ = [
-    "BEHIND",
-    "FAILED",
-    "NUMBER_REUSED",
-    "UNREADABLE",
-    "VERSION_GIVEN_UP",
-    "VERSION_REUSED",
-    "WAITING",
-    "Applier",
-    "Batch",
-    "Decoded",
-    "Outcome",
-    "Reason",
-    "Remembered",
-    "Rule",
-    "SomebodyFaster",
-    "Stretch",
-]
 
 
 class Applier:
@@ -70,9 +41,13 @@ class Applier:
     Args:
         rule, unit, remembered, now, whole: see `sidestream.applying.remembered.Work`.
         drains: at most so many events are applied that waited for one of a batch.
+
+    Attributes:
+        tried: how many parked events have had their turn, the one that the database refused included.
     """
 
     def __init__(self, rule: Rule, unit: Unit, remembered: Remembered, now: str, *, whole: bool = False, drains: int = MAX_NUMBER) -> None:
+        self.tried = 0
         self._rule = rule
         self._drains = drains
         self._work = Work(rule, unit, remembered, now, whole=whole)
@@ -80,6 +55,7 @@ class Applier:
         self._parking = Parking(self._work)
         self._admission = Admission(self._work, self._parking)
         self._runs = Runs(self._work, self._admission)
+        self._knows_decisions = False
 
     @property
     def outcome(self) -> Outcome:
@@ -97,6 +73,7 @@ class Applier:
         if self._work.checkpoint(batch.topic) != batch.read_from:
             raise SomebodyFaster
         self._rows.fetch(batch.keys)
+        self._knows_decisions = False
         began_late = bool(batch.leads_to.began_after)
         for stretch in batch.stretches:
             if stretch.run is None or not self._runs.take(batch.topic, stretch.run, began_late=began_late):
@@ -174,7 +151,11 @@ class Applier:
         return self._parking.successor(topic, envelope.stream)
 
     def _evolve(self, topic: str, decoded: Decoded) -> str:
-        """Apply the rule; return why it could not be, or nothing. What a raising rule wrote is undone."""
+        """Apply the rule; return why it could not be, or nothing. What a raising rule wrote is undone.
+
+        What the database raises when the rule reads a row is passed on: it says nothing about this event until the adapter
+        has said whether it is away, or refuses a value of it.
+        """
         envelope = decoded.envelope
         if decoded.skip and envelope is not None:
             self._note_applied(topic, envelope, handled=False)
@@ -185,6 +166,7 @@ class Applier:
         try:
             if decoded.handled:
                 self._rule.projection.evolve(self._rows, decoded.event, envelope)
+                self._rows.check()
         except Exception as error:  # the one edge where a rule's exception becomes a parked event
             self._rows.undo()
             return f"{type(error).__name__}: {error}"
@@ -215,27 +197,38 @@ class Applier:
 
     def _drain(self, topic: str, parked: ParkedStream, most: int) -> None:
         """Apply at most so many parked events of a stream, each when it is its turn, until one cannot be."""
+        self._look_for_decisions()
         waiting, applied = self._parking.set_aside(parked, self._parking.events_of(parked)), 0
-        while waiting:
-            if applied == most:
-                self._parking.stand_still(parked)
-                return
+        while waiting and applied < most:
             event, missing = self._parking.next_of(parked, waiting)
             if event is None:
-                waiting, before = self._parking.set_aside(parked, waiting), len(waiting)
-                if len(waiting) < before:
-                    continue
-                self._parking.keep(msgspec.structs.replace(parked, waiting_for=missing))
-                return
-            if not self._release(topic, event):
-                self._parking.stand_still(parked)
-                return
-            waiting.remove(event)
-            applied += 1
-        self._parking.free(parked)
+                left = self._parking.set_aside(parked, waiting)
+                if len(left) == len(waiting):
+                    self._parking.keep(msgspec.structs.replace(parked, waiting_for=missing))
+                    return
+                waiting = left
+            elif self._release(topic, event):
+                waiting.remove(event)
+                applied += 1
+            else:
+                break
+        if waiting:
+            self._parking.stand_still(parked)
+        else:
+            self._parking.free(parked)
+
+    def _look_for_decisions(self) -> None:
+        """Once for a batch, before anything leaves: what was decided about it since the last sweep must not be passed by.
+
+        Whoever decides later, while this transaction is open, waits for it to end (`dead_letters.decide`).
+        """
+        if not self._knows_decisions:
+            self._rule.corrections.refresh()
+            self._knows_decisions = True
 
     def _release(self, topic: str, event: ParkedEvent) -> bool:
         """Apply one parked event, or note why it still cannot be; a duplicate of what was applied meanwhile is dropped."""
+        self.tried += 1
         decoded = self._rule.corrected(topic, self._rule.decode(LogEntry(event.position, event.wire, 0)))
         if reason := self._try(topic, event, decoded):
             self._parking.tried(event, reason.code, reason.detail)
@@ -259,12 +252,13 @@ class Applier:
         """What cannot be applied for good stays, unless it is skipped, or its version is wanted again: somebody took a decision back."""
         if self._rule.skips_repeat(event.source, event.event_id):
             return None
-        envelope = decoded.envelope
-        reason = self._why_passed(topic, envelope) if envelope and event.reason != NUMBER_REUSED else None
-        if reason is not None and reason.code != event.reason:
-            return reason
-        if reason is not None or envelope is None or event.reason != VERSION_GIVEN_UP:
-            return Reason(event.reason, event.detail)
+        envelope, as_before = decoded.envelope, Reason(event.reason, event.detail)
+        if event.reason == NUMBER_REUSED or envelope is None:
+            return as_before
+        if passed := self._why_passed(topic, envelope):
+            return as_before if passed.code == event.reason else passed
+        if event.reason != VERSION_GIVEN_UP:
+            return as_before
         self._take_in_turn(topic, decoded, envelope, self._parking.successor(topic, envelope.stream))
         return None
 

@@ -66,7 +66,8 @@ class Runs:
         try:
             for event, envelope in zip(run.events, run.handled, strict=True):
                 evolve(rows, event, envelope)
-        except Exception:  # the general way finds out which event it is, and parks it
+            rows.check()
+        except Exception:  # the general way finds out which event it is, and parks it; what the database raised, `undo` passes on
             rows.undo()
             return False
         rows.accept()

@@ -4,6 +4,10 @@
     known    rows as they stand, None where there is none; read, or written and accepted
     changed  which of the known rows the database does not have yet; `flush` writes them
 
+What the database raises when a rule reads a row is not the rule's fault, and `check` and `undo` pass it on, whatever the rule
+made of it: after it a transaction may not be gone on with. What a rule writes that is not of its column's type is refused by
+`flush`, on every database alike.
+
 Known rows may outlive a transaction: they are right as long as nobody else has written to the generation, and whoever
 keeps them has to know that (see `sidestream.applying.remembered`).
 """
@@ -16,6 +20,8 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from sidestream.applying.row_types import check_deleted, check_key, check_rows
+from sidestream.errors import ConfigurationError
 from sidestream.ports import Condition, Query, Unit
 from sidestream.projection import Key, Table
 
@@ -55,18 +61,27 @@ class WorkingRows:
         unit: the transaction that is read from and written into.
         known: rows that need not be read; what is read and written here is added to them.
         whole: the generation is known to be empty but for what is written here, so that nothing need be read.
+        declared: the tables there are; None: whichever are asked for.
     """
 
-    def __init__(self, unit: Unit, known: Known | None = None, *, whole: bool = False) -> None:
+    def __init__(
+        self, unit: Unit, known: Known | None = None, *, whole: bool = False, declared: Collection[Table[Any]] | None = None
+    ) -> None:
         self._unit = unit
         self._whole = whole
+        self._declared = declared
+        self._failure: Exception | None = None
         self._kept = known or Known()
         self._layers: dict[Table[Any], tuple[dict[Key, Any], dict[Key, Any]]] = {}
         self._changed: dict[Table[Any], set[Key]] = {}
 
     def _layers_of(self, table: Table[Any]) -> tuple[dict[Key, Any], dict[Key, Any]]:
         """Return what is fresh and what is known of a table."""
-        return self._layers.setdefault(table, ({}, self._kept.of(table)))
+        if table not in self._layers:
+            if self._declared is not None and table not in self._declared:
+                raise ConfigurationError(f"expected a table of the projection, found {table!r}. Name it in `tables`.")
+            self._layers[table] = ({}, self._kept.of(table))
+        return self._layers[table]
 
     def fetch(self, wanted: Iterable[tuple[Table[Any], Key]]) -> None:
         """Read these rows in one go, as far as they are not known."""
@@ -101,11 +116,18 @@ class WorkingRows:
         if row is _UNKNOWN:
             row = known.get(key, _UNKNOWN)
             if row is _UNKNOWN:
-                row = None if self._whole else self._look_below(table, key)
+                row = self._look_below(table, key)
         return row
 
     def _look_below(self, table: Table[Any], key: Key) -> Any:
-        self._read(table, (key,))
+        check_key(table, key)
+        if self._whole:
+            return None
+        try:
+            self._read(table, (key,))
+        except Exception as error:
+            self._failure = self._failure or error  # the first one: after it a transaction may raise for everything
+            raise
         return self._layers[table][1][key]
 
     def put(self, table: Table[Row], row: Row) -> None:
@@ -117,7 +139,13 @@ class WorkingRows:
 
     def delete(self, table: Table[Row], key: Key) -> None:
         """Remove a row."""
+        check_deleted(table, key)
         self._layers_of(table)[0][key] = None
+
+    def check(self) -> None:
+        """Raise what the database raised when a row was read, even where the rule caught it."""
+        if self._failure is not None:
+            raise self._failure
 
     def accept(self) -> None:
         """Keep what was changed since the last `accept` or `undo`."""
@@ -130,9 +158,10 @@ class WorkingRows:
                 fresh.clear()
 
     def undo(self) -> None:
-        """Forget what was changed since the last `accept` or `undo`."""
+        """Forget what was changed since the last `accept` or `undo`; then do as `check`."""
         for fresh, _ in self._layers.values():
             fresh.clear()
+        self.check()
 
     def _weigh(self, known: Mapping[Key, Any], fresh: Mapping[Key, Any]) -> None:
         """Note by how much the changes make the rows heavier, from a sample of them."""
@@ -141,11 +170,12 @@ class WorkingRows:
         self._kept.weight += grown * len(fresh) // len(sample)
 
     def flush(self, unit: Unit) -> None:
-        """Write everything that changed into a transaction."""
+        """Write everything that changed into a transaction; raises RefusedByStore for what is not of its column's type."""
         self.accept()
         for table, (_, known) in self._layers.items():
-            changed = _ordered(table, known if self._whole else self._changed.get(table, ()))
+            changed = _ordered(known if self._whole else self._changed.get(table, ()))
             rows = [row for key in changed if (row := known[key]) is not None]
+            check_rows(table, rows)
             if not self._whole and (gone := [key for key in changed if known[key] is None]):
                 unit.delete(table, gone)
             if rows:
@@ -156,10 +186,12 @@ class WorkingRows:
         self._changed.clear()
 
 
-def _ordered(table: Table[Any], keys: Collection[Key]) -> Collection[Key]:
+def _ordered(keys: Collection[Key]) -> Collection[Key]:
     """Return keys in the order of the database, where each is beside the one before: it touches fewer pages so."""
-    nullable = {column.name for column in table.columns if column.nullable}
-    return keys if nullable.intersection(table.key) else sorted(keys)
+    try:
+        return sorted(keys)
+    except TypeError:  # keys of several types, refused with their rows, or of memoryviews: any order will do
+        return keys
 
 
 def _size(row: Any) -> int:

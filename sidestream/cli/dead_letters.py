@@ -1,6 +1,7 @@
 """`sidestream dead-letters`: events that could not be applied, and the streams that wait behind them.
 
-EVENT is an event's id, or `topic@position` of an entry that cannot be read; a version that never came is STREAM@VERSION.
+EVENT is an event's id; of an entry that cannot be read `topic@position`, or `entry #...` as the column stream shows it; a version
+that never came is STREAM@VERSION.
 docs/dead-letters.md is the operator's page.
 """
 
@@ -137,9 +138,7 @@ def retry(
 
     with declared(file, data) as found:
         chosen = [named(found, name)] if name else found
-        for each in chosen:  # before anything is tried
-            with desk_of(each) as desk:
-                desk.expect_version()
+        _expect_versions(chosen)  # before anything is tried
         results = [line for each in chosen for line in _retried(each, topic, stream, event)]
     words = {"event": event or None, "stream": stream, "topic": topic}
     wanted = ", ".join(f"{what} {value!r}" for what, value in words.items() if value is not None)
@@ -147,6 +146,12 @@ def retry(
         _refuse(name, wanted, as_json=as_json)
     _print_retried(results, as_json=as_json)
     raise typer.Exit(1 if any(each.freed < each.tried for _, _, each in results) else 0)
+
+
+def _expect_versions(chosen: "Iterable[Declared]") -> None:
+    for each in chosen:
+        with desk_of(each) as desk:
+            desk.expect_version()
 
 
 def _print_retried(results: "Sequence[tuple[str, str, Retried]]", *, as_json: bool) -> None:

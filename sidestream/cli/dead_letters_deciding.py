@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sidestream.cli.dead_letters_desk import Decided, Met
 
 Projection = Annotated[str, typer.Argument(metavar="PROJECTION", help="the projection")]
-Event = Annotated[str, typer.Argument(metavar="EVENT", help="the event's id, or topic@position of an entry that cannot be read")]
+Event = Annotated[str, typer.Argument(metavar="EVENT", help="the event's id; topic@position or entry #... of an entry that cannot be read")]
 Versions = Annotated[str, typer.Argument(metavar="STREAM@VERSION", help="as `waiting` shows it: order-7f3a@3, or order-7f3a@3-5")]
 Who = Annotated[str, typer.Option("--who", help="who decides; kept for ever")]
 Why = Annotated[str, typer.Option("--why", help="why; kept for ever")]

@@ -1,7 +1,7 @@
 """The desk at which somebody decides: one projection's generations, and the record of what was decided about its dead letters."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -39,14 +39,13 @@ class Desk:
 
     def __init__(self, each: "Declared", read_models: "ReadModels", corrections: "Corrections") -> None:
         from sidestream.applying.corrections import InForce
-        from sidestream.applying.rules import Rule
+        from sidestream.applying.decoding import Rule
 
         self.name = each.projection.name
         self.corrections = corrections
         self._version = each.projection.version
         self._read_models = read_models
         self._in_force = InForce(corrections)
-        self._in_force.refresh()
         self.rule = Rule(each.projection, each.registry, self._in_force)
 
     def expect_version(self) -> None:
@@ -86,8 +85,8 @@ class Desk:
         """Return a parked event with every decision about it."""
         from sidestream.applying.dead_letters import letter_of
 
-        subject = letter_of(event).subject
-        decided = [correction_map(each) for each in self.corrections.after(0) if each.subject == subject]
+        letter = letter_of(event)
+        decided = [correction_map(each) for each in self.corrections.after(0) if letter.is_meant_by(each)]
         return {**as_map(self.name, event), "decisions": decided}
 
     def letter(self, event: str, source: str, reason: str) -> "Letter":
@@ -101,8 +100,8 @@ class Desk:
         letters = [each for each in self._letters(event) if _fits(each, source, reason)]
         if len(letters) == 1:
             return letters[0]
-        found = "; ".join(f"{each.reason or each.about} of {each.origin}" for each in letters) or "none"
-        remedy = "Name one with --source or --reason." if letters else self._remedy(event)
+        found = "; ".join(each.told for each in letters) or "none"
+        remedy = "Name one with --source or --reason, an entry as it is named here." if letters else self._remedy(event)
         raise ConfigurationError(f"{self.name}: expected one parked event {event}, found {found}. {remedy}")
 
     def _remedy(self, event: str) -> str:
@@ -113,25 +112,36 @@ class Desk:
         return f"It is parked in {live.name}, which version {live.version} built: decide from a checkout of version {live.version}."
 
     def _letters(self, event: str) -> "Sequence[Letter]":
-        from sidestream.applying.dead_letters import Letter, letter_of
+        from sidestream.applying.dead_letters import Letter, letters_about
 
-        if parked := _first_parked(self.followed(), event):
-            return list({letter.subject: letter for letter in map(letter_of, parked)}.values())
-        topic, _, position = event.rpartition("@")
-        earlier = [each for each in self.corrections.after(0) if (each.name == event) or (each.origin, each.name) == (topic, position)]
-        return list({each.subject: Letter(each.about, each.origin, each.name, each.original) for each in earlier}.values())  # type: ignore[arg-type]
+        if letters := next((found for generation in self.followed() if (found := letters_about(generation, event))), ()):
+            return letters
+        earlier = [each for each in self.corrections.after(0) if event in _names(each)]
+        return list({each.replaces: Letter(each.about, each.origin, each.name, each.original) for each in earlier}.values())  # type: ignore[arg-type]
 
     # ── deciding ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def decide(self, kind: "Kind", letter: "Letter", *, who: str, why: str) -> "Decided":
         """Record a decision about a letter and let every generation that follows meet it now."""
-        return self._met(self.corrections.record(letter.correction(kind, who=who, why=why, at=now())))
+        return self._met(self._recorded(letter.correction(kind, who=who, why=why, at=now())))
 
     def edit(self, letter: "Letter", instead: bytes, *, who: str, why: str) -> "Decided":
         """Record that another event is used instead of a letter, if the rule can read that one; as `decide`."""
         draft = letter.correction("edit", instead, who=who, why=why, at=now())
         self._expect_readable(draft)
-        return self._met(self.corrections.record(draft))
+        return self._met(self._recorded(draft))
+
+    def _recorded(self, draft: "Correction") -> "Correction":
+        """Record a decision while nothing is applied to what follows the log; what cannot be read is left to whoever opens it next."""
+        from sidestream.applying.dead_letters import decide
+        from sidestream.errors import UnreadableGeneration
+
+        with ExitStack() as opened:
+            generations = []
+            for info in sorted(self._own(self._read_models.generations()), key=lambda info: info.name):
+                with suppress(UnreadableGeneration):
+                    generations.append(opened.enter_context(closing(self._read_models.open(info.name))))
+            return decide(generations, self.corrections, draft)
 
     def _expect_readable(self, draft: "Correction") -> None:
         from sidestream.errors import InvalidEvent
@@ -211,12 +221,22 @@ class Decided(NamedTuple):
 
 def _parked_for(generation: "Generation", recorded: "Correction") -> int:
     """Return how many events are parked that a decision is about; of given-up versions, those that wait behind them."""
-    from sidestream.applying.dead_letters import parked_as
+    from sidestream.applying.dead_letters import parked_for
     from sidestream.applying.missing import parked_behind
 
     if recorded.about == "version":
         return parked_behind(generation, recorded)
-    return len(parked_as(generation, f"{recorded.origin}@{recorded.name}" if recorded.about == "entry" else recorded.name))
+    with generation.snapshot() as reader:
+        return len(parked_for(reader, recorded))
+
+
+def _names(decision: "Correction") -> tuple[str, ...]:
+    """Return what somebody may call it by that a decision was about."""
+    from sidestream.applying.parking import name_of_entry
+
+    if decision.about == "entry":
+        return f"{decision.origin}@{decision.name}", name_of_entry(decision.original)
+    return (decision.name,)
 
 
 def _first_parked(generations: "Iterable[Generation]", event: str) -> "Sequence[ParkedEvent]":

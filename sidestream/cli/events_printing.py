@@ -6,7 +6,7 @@ Nothing of an event reaches a terminal that is not printable, and no number of i
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import chain, islice
 from time import monotonic
 from typing import Any, Final, TextIO
 
@@ -30,7 +30,7 @@ def print_events(found: Iterable[Found], out: TextIO) -> int:
     widths = [max(map(len, column)) for column in zip(_TITLES, *first, strict=True)]
     count = 0
     out.write(_line(_TITLES, widths))
-    for count, row in enumerate(_chained(first, rows), start=1):  # noqa: B007 - the count is the answer
+    for count, row in enumerate(chain(first, rows), start=1):  # noqa: B007 - the count is the answer
         out.write(_line(row, widths))
     return count
 
@@ -89,16 +89,11 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip() + "\n"
 
 
-def _chained(first: Sequence[tuple[str, ...]], rest: Iterable[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
-    yield from first
-    yield from rest
-
-
 class Looking:
     """Says on standard error how much has been looked at, while nothing is printed and somebody sits there."""
 
-    def __init__(self, out: TextIO | None = None) -> None:
-        self._out = out or sys.stderr
+    def __init__(self) -> None:
+        self._out = sys.stderr
         self._shows = self._out.isatty()
         self._quiet_since = monotonic()
         self._shown = False

@@ -16,7 +16,7 @@ Stale = Annotated[bool, typer.Option("--stale", help="serve a generation whose c
 def switch(
     name: Name,
     generation: Generation,
-    accept: Annotated[bool, typer.Option("--accept", help="take one that was held because it differs from the live one")] = False,
+    accept: Annotated[bool, typer.Option("--accept", help="take one that was held, or that lacks counted events")] = False,
     stale: Stale = False,
     file: File = RUN_FILE,
     data: Data = None,

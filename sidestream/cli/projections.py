@@ -1,19 +1,14 @@
 """`sidestream projections`: the read models of a system, and building one anew."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sidestream.cli import pointer, rebuilds
 from sidestream.cli import status as status_verb
+from sidestream.cli.rebuilds import RUN_FILE, Data, File, Json
 
 app = typer.Typer(help="Read models: how far they are, and building one anew.", no_args_is_help=True)
-
-File = Annotated[Path, typer.Option("--file", "-f", help="the run file")]
-Data = Annotated[Path | None, typer.Option("--data", help="folder of the system; .sidestream beside the file")]
-Json = Annotated[bool, typer.Option("--json", help="print one JSON document; everything else goes to stderr")]
-RUN_FILE = Path("dapr.yaml")
 
 
 @app.callback()

@@ -70,25 +70,42 @@ def _rebuild(name: str, accept: bool, drop: bool, file: Path, data: Path | None,
 
 
 def _say_rebuilt(name: str, result: "Rebuilt", seconds: float) -> None:
-    from sidestream.cli.output import as_time
-    from sidestream.rebuilding.building import seen
+    from sidestream.rebuilding.lacking import why_it_stays
 
-    broken = result.comparison.unreadable if result.comparison is not None else ""
     if result.comparison is not None and not result.comparison.same:
         show_comparison(result.comparison)
-    count = seen(result.outcome)
-    read = f"{count:,} events in {as_time(seconds)}{f', {count / seconds:,.0f}/s' if seconds else ''}"
-    resumed = " It went on with what a rebuild that died had left." if result.resumed else ""
-    if result.live:
-        before = f"; {result.before} stays beside it" if result.before and not broken else ""
-        gone = f" Dropped: {', '.join(result.dropped)}." if result.dropped else ""
-        end = f" End {result.before}: sidestream projections drop {name} {result.before}" if broken else ""
-        typer.echo(f"{name}: {result.generation} is live now{before}. {read}.{resumed}{gone}{end}")
-        _say_kept(name, {each: version for each, version in result.kept.items() if each != result.before or not broken})
+    if not result.live:
+        typer.echo(f"{name}: {result.before} stays live. {_read(result, seconds)} {_what_now(name, result)}")
+    elif result.comparison is not None and result.comparison.unreadable:
+        _say_live_instead(name, result, seconds)
     else:
-        typer.echo(f"{name}: {result.before} stays live. {read}.{resumed} {_what_now(name, result)}")
+        beside = f"; {result.before} stays beside it" if result.before else ""
+        typer.echo(f"{name}: {result.generation} is live now{beside}. {_read(result, seconds)}{_dropped(result)}")
+        _say_kept(name, result.kept)
+    for generation, held in result.staying.items():
+        typer.echo(why_it_stays(name, generation, result.generation, held))
     if result.parked:
         typer.echo(f"{result.parked:,} events are parked: sidestream dead-letters list {name}")
+
+
+def _say_live_instead(name: str, result: "Rebuilt", seconds: float) -> None:
+    """The one before cannot be read: it stays beside nothing, and somebody has to end it."""
+    end = f"End {result.before}: sidestream projections drop {name} {result.before}"
+    typer.echo(f"{name}: {result.generation} is live now. {_read(result, seconds)}{_dropped(result)} {end}")
+    _say_kept(name, {generation: version for generation, version in result.kept.items() if generation != result.before})
+
+
+def _read(result: "Rebuilt", seconds: float) -> str:
+    from sidestream.cli.output import as_time
+
+    count = result.outcome.counted
+    rate = f", {count / seconds:,.0f}/s" if seconds else ""
+    resumed = " It went on with what a rebuild that died had left." if result.resumed else ""
+    return f"{count:,} events in {as_time(seconds)}{rate}.{resumed}"
+
+
+def _dropped(result: "Rebuilt") -> str:
+    return f" Dropped: {', '.join(result.dropped)}." if result.dropped else ""
 
 
 def _say_kept(name: str, kept: dict[str, int]) -> None:
@@ -110,6 +127,8 @@ def _what_now(name: str, result: "Rebuilt") -> str:
             f"{result.generation} lacks {lost:,} events that {result.before} has counted: the log has lost them. It is held, and no "
             f"`rebuild --accept` takes it. Restore the log and rebuild; or give these events up for good: {take}; or end it: {end}"
         )
+    if result.comparison is not None and result.comparison.late:
+        return f"{result.generation} was built without what was decided meanwhile. Rebuild again; or end it: {end}"
     return f"{result.generation} differs and is held. Look: {look}; take it: {take}; or end it: {end}"
 
 
@@ -153,11 +172,9 @@ def _as_of(name: str, until: str, file: Path, data: Path | None, as_json: bool) 
 
 
 def _say_scratch(name: str, result: "Scratch") -> str:
-    from sidestream.rebuilding.building import seen
-
     at = ", ".join(f"{topic}={position}" for topic, position in result.applied.items())
     return (
-        f"{name}: {result.generation} is as of {at}: {seen(result.outcome):,} events. Nobody follows it and no query reads it; "
+        f"{name}: {result.generation} is as of {at}: {result.outcome.counted:,} events. Nobody follows it and no query reads it; "
         f"compare it with `projections diff`, end it with `sidestream projections drop {name} {result.generation}`"
     )
 

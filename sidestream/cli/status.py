@@ -5,21 +5,19 @@ bells and what the app noticed come from the app itself, if it answers on the po
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
 if TYPE_CHECKING:
+    from sidestream.cli.asking import Health, Told
     from sidestream.cli.declared import Declared
     from sidestream.hosting.lag import Lag
     from sidestream.ports import EventLog, GenerationInfo, Reader, ReadModels
-
-_SECONDS: Final = 1.0
-"""How long an app may take to answer."""
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -121,6 +119,7 @@ def lines_of(each: "Declared") -> Iterator[Line]:
     """Go through every generation and topic of a projection."""
     from msgspec.structs import replace
 
+    from sidestream.cli.asking import ask
     from sidestream.rebuilding.keeping import kept_for_programs, why_kept
 
     name = each.projection.name
@@ -135,37 +134,19 @@ def lines_of(each: "Declared") -> Iterator[Line]:
         yield Line(name, problem=f"{name}: no generation is live. Start its app once.")
 
 
-def ask(door: str, projection: str) -> Mapping[str, Any]:
-    """Return what the app says of itself, nothing when it does not answer or is another one."""
-    import httpx
-
-    try:
-        answer = httpx.get(f"{door}/generations", timeout=_SECONDS)
-        found: Mapping[str, Any] = answer.json() if answer.is_success else {}
-    except (httpx.HTTPError, ValueError):
-        return {}
-    return found if isinstance(found, dict) and found.get("projection") == projection else {}
-
-
-def _of_generation(
-    each: "Declared", info: "GenerationInfo", read_models: "ReadModels", log: "EventLog", told: Mapping[str, Any]
-) -> Iterator[Line]:
-    from sidestream.applying.applied import CHECKPOINTS
+def _of_generation(each: "Declared", info: "GenerationInfo", read_models: "ReadModels", log: "EventLog", told: "Told") -> Iterator[Line]:
     from sidestream.errors import UnreadableGeneration
     from sidestream.hosting.unreadable import why_unreadable
 
-    topics = each.projection.topics
     try:
-        with closing(read_models.open(info.name)) as generation, generation.snapshot() as reader:
-            found = {row.topic: row.position for row in reader.read(CHECKPOINTS, [(topic,) for topic in topics]).values()}
-            parked = {topic: _parked(reader, topic) for topic in topics}
+        applied, parked = _kept_in(read_models, info.name, each.projection.topics)
     except UnreadableGeneration as error:
         yield _unreadable(each.projection.name, info, why_unreadable(each.projection.name, info, error))
         return
-    own: Mapping[str, Any] = next((line for line in told.get("generations", ()) if line.get("name") == info.name), {})
+    own = told.of(info.name)
     for topic, (streams, events) in parked.items():
-        lag, end, away = _lag(log, topic, found.get(topic, ""))
-        gone = "" if away else _gone(log, topic, found.get(topic, ""))
+        lag, end, away = _lag(log, topic, applied.get(topic, ""))
+        gone = "" if away else _gone(log, topic, applied.get(topic, ""))
         yield Line(
             projection=each.projection.name,
             generation=info.name,
@@ -173,7 +154,7 @@ def _of_generation(
             state=info.state,
             version=info.version,
             topic=topic,
-            applied=found.get(topic, ""),
+            applied=applied.get(topic, ""),
             end=end,
             behind=None if away else lag.events,
             behind_more=lag.more,
@@ -181,12 +162,23 @@ def _of_generation(
             oldest_seconds=lag.oldest_seconds,
             parked_streams=streams,
             parked_events=events,
-            rate=own.get("rate"),
-            duplicates=(own.get("since_start") or {}).get("duplicates"),
-            bells=told.get("health", {}).get("bells"),
-            sweeps=told.get("health", {}).get("sweeps"),
-            problem=_problem(each, info, events, away, gone, told) if info.live else "",
+            rate=own.rate,
+            duplicates=own.duplicates,
+            bells=told.health.bells,
+            sweeps=told.health.sweeps,
+            problem=_problem(each, info, events, away, gone, told.health) if info.live else "",
         )
+
+
+def _kept_in(
+    read_models: "ReadModels", generation: str, topics: Collection[str]
+) -> tuple[Mapping[str, str], Mapping[str, tuple[int, int]]]:
+    """Return of each topic how far it is applied, where anything is, and how many streams and events are parked."""
+    from sidestream.applying.applied import CHECKPOINTS
+
+    with closing(read_models.open(generation)) as opened, opened.snapshot() as reader:
+        applied = {row.topic: row.position for row in reader.read(CHECKPOINTS, [(topic,) for topic in topics]).values()}
+        return applied, {topic: _parked(reader, topic) for topic in topics}
 
 
 def _unreadable(projection: str, info: "GenerationInfo", problem: str) -> Line:
@@ -205,9 +197,10 @@ def _lag(log: "EventLog", topic: str, applied: str) -> "tuple[Lag, str, str]":
     """Return lag, the log's end, and why it cannot be read."""
     from sidestream.errors import LogUnavailable
     from sidestream.hosting.lag import Lag, measure
+    from sidestream.identifiers import milliseconds
 
     try:
-        return measure(log, topic, applied, time.time_ns() // 1_000_000), log.extent(topic).last or "", ""
+        return measure(log, topic, applied, milliseconds()), log.extent(topic).last or "", ""
     except LogUnavailable as error:
         return Lag(), "", str(error)
 
@@ -220,19 +213,19 @@ def _gone(log: "EventLog", topic: str, applied: str) -> str:
     return f"topic {topic}: expected events after {applied}, found the log trimmed up to {trimmed_to}. Restore the log."
 
 
-def _problem(each: "Declared", info: "GenerationInfo", parked: int, away: str, gone: str, told: Mapping[str, Any]) -> str:
+def _problem(each: "Declared", info: "GenerationInfo", parked: int, away: str, gone: str, health: "Health") -> str:
     """Say what is wrong with the live generation, the app and its sidecar, each in a sentence of its own."""
-    name, health = each.projection.name, told.get("health", {})
+    name = each.projection.name
     found = [f"{name}: {parked:,} events are parked: sidestream dead-letters list {name}"] if parked else []
     if info.version != each.projection.version:
         found.append(_other_version(name, info, each.projection.version))
     if gone:
         found.append(f"{name}: {gone}")
-    if away or health.get("log_away"):
-        found.append(f"{name}: the log cannot be read; queries go on with what was applied: {away or health['log_away']}")
-    elif health.get("not_ready"):
-        found.append(f"{health['not_ready']}")
-    if health.get("sidecar_silent"):
+    if away or health.log_away:
+        found.append(f"{name}: the log cannot be read; queries go on with what was applied: {away or health.log_away}")
+    elif health.not_ready:
+        found.append(health.not_ready)
+    if health.sidecar_silent:
         found.append(f"{name}: the log moves and the sidecar does not ring; sweeps do its work. Restart the sidecar of app {each.app}.")
     return "; ".join(found)
 

@@ -126,7 +126,7 @@ def create_app(setting: Setting) -> Starlette:
 
 
 def _subscription(pubsub: str, to: Subscribed, route: str) -> dict[str, object]:
-    from sidestream.web.bell import MAX_EVENTS, MAX_WAIT_MS
+    from sidestream.web.deliveries import MAX_EVENTS, MAX_WAIT_MS
 
     found: dict[str, object] = {"pubsubname": pubsub, "topic": to.topic, "route": route}
     if to.bulk:

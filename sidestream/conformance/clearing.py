@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Final
 
-from sidestream.adapters.broker_kinds import in_force
+from sidestream.adapters.broker_kinds import JETSTREAM, KAFKA, RABBITMQ, REDIS, in_force
 from sidestream.adapters.components import metadata_of, open_log
 from sidestream.conformance import amqp
 from sidestream.errors import LogUnavailable
@@ -91,8 +91,8 @@ def _clear_rabbitmq(place: _Place, topics: Collection[str], consumers: Collectio
 
 
 _CLEAR: Final[Mapping[str, Callable[[_Place, Collection[str], Collection[str]], None]]] = {
-    "pubsub.redis": _clear_redis,
-    "pubsub.kafka": _clear_kafka,
-    "pubsub.jetstream": _clear_jetstream,
-    "pubsub.rabbitmq": _clear_rabbitmq,
+    REDIS: _clear_redis,
+    KAFKA: _clear_kafka,
+    JETSTREAM: _clear_jetstream,
+    RABBITMQ: _clear_rabbitmq,
 }

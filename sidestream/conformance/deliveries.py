@@ -12,6 +12,8 @@ import msgspec
 from sidestream.conformance.events import OK
 
 _LOOK_AGAIN: Final = 0.02
+_MOST_SECONDS: Final = 300.0
+"""The longest wait for a label of which something comes all the time."""
 _MOST_A_LOOK: Final = 0.1
 """Seconds of silence that one look can add."""
 
@@ -72,7 +74,7 @@ class Deliveries:
         """Return the numbers that were answered OK, in the order of arrival."""
         return [each.n for each in self.of(label) if each.answer == OK]
 
-    async def settle(self, label: str, expected: Collection[int], quiet: float, most: float = 300.0) -> set[int]:
+    async def settle(self, label: str, expected: Collection[int], quiet: float) -> set[int]:
         """Wait until all of these were taken, or nothing came for so many seconds; return those that are missing.
 
         The wait counts from the last arrival, so that a slow machine is given its time and a lost event is still one. Of a
@@ -86,7 +88,7 @@ class Deliveries:
             missing -= {each.n for each in now[heard:] if each.answer == OK}
             silent = 0.0 if len(now) > heard else silent + min(time.monotonic() - looked, _MOST_A_LOOK)
             heard, looked = len(now), time.monotonic()
-            if not missing or silent >= quiet or looked - begun >= most:
+            if not missing or silent >= quiet or looked - begun >= _MOST_SECONDS:
                 return missing
             await asyncio.sleep(_LOOK_AGAIN)
 

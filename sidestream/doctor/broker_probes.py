@@ -6,9 +6,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
-from sidestream.adapters.broker_kinds import in_force
+from sidestream.adapters.broker_kinds import JETSTREAM, KAFKA, REDIS, in_force
 from sidestream.adapters.components import Component, metadata_of, open_log
-from sidestream.doctor.components import JETSTREAM, KAFKA, REDIS
 from sidestream.doctor.patient import BrokerSeen, TopicSeen
 from sidestream.errors import ConfigurationError, LogUnavailable, NoLogKept, SidestreamError
 from sidestream.ports import EventLog
@@ -110,7 +109,8 @@ def _jetstream(component: Component, topics: Sequence[str], inboxes: Inboxes) ->
     metadata = metadata_of(component)
     with closing(open_streams(str(component), metadata)) as streams:
         seen = [_stream(streams, topic, inboxes.get(topic, ())) for topic in topics]
-    return BrokerSeen(str(address_of(metadata, str(component))), JETSTREAM, topics=seen)
+    with closing(open_log(component.file.parent, component.name)) as log:
+        return BrokerSeen(str(address_of(metadata, str(component))), JETSTREAM, topics=[_with_beginning(log, each) for each in seen])
 
 
 def _stream(streams: Any, topic: str, apps: Sequence[str]) -> TopicSeen:
@@ -126,7 +126,6 @@ def _stream(streams: Any, topic: str, apps: Sequence[str]) -> TopicSeen:
         retention=str(config.get("retention", "limits")),
         stream=name,
         undelivered=undelivered,
-        gone_to=str(stream.state.first_seq - 1) if stream.state.first_seq > 1 else "",
     )
 
 

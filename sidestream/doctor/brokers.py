@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from sidestream.doctor.components import JETSTREAM, KAFKA
+from sidestream.adapters.broker_kinds import JETSTREAM, KAFKA
 from sidestream.doctor.finding import Finding, error, note, warning
 from sidestream.doctor.patient import BrokerSeen, Live, Patient, TopicSeen
 from sidestream.doctor.starting import BROKER

@@ -3,15 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from sidestream.adapters.broker_kinds import IN_MEMORY, JETSTREAM, KAFKA, RABBITMQ, REDIS
 from sidestream.doctor.finding import Finding, Severity, error, warning
 from sidestream.doctor.pages import Item, Resource
 from sidestream.doctor.patient import AppSeen, Patient, any_keeps_an_inbox
-
-REDIS: Final = "pubsub.redis"
-KAFKA: Final = "pubsub.kafka"
-JETSTREAM: Final = "pubsub.jetstream"
-RABBITMQ: Final = "pubsub.rabbitmq"
-IN_MEMORY: Final = "pubsub.in-memory"
 
 _CONSUMER_NAMES: Final = ("consumerid", "consumergroup", "durablename", "queuegroupname")
 _OF_ITS_OWN: Final = ("{appid}", "{uuid}", "{podname}")

@@ -14,6 +14,7 @@ import httpx
 from sidestream.doctor.patient import AppHeard, AppSeen, RelaySeen, SidecarSeen
 from sidestream.launcher.folder import SystemFolder
 from sidestream.launcher.network import LOOPBACK
+from sidestream.launcher.readiness import reason_in
 from sidestream.launcher.tokens import ASKED_BY_THE_SIDECAR
 from sidestream.web.health import CHECK_SECONDS
 
@@ -74,15 +75,8 @@ def _reason_against(client: httpx.Client, door: str) -> str:
             continue
         if answer.is_success or answer.status_code == httpx.codes.NOT_FOUND:
             return ""
-        reason = _detail(answer)
+        reason = reason_in(answer)
     return reason
-
-
-def _detail(answer: httpx.Response) -> str:
-    """Return the reason in a problem document; of any other answer, its status."""
-    found = _json(answer)
-    said = found.get("detail") if isinstance(found, dict) else None
-    return str(said or f"/readyz answers {answer.status_code}")
 
 
 def _relay(client: httpx.Client, app: str, door: str) -> RelaySeen | None:

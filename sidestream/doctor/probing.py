@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sidestream.applying.applied import CHECKPOINTS
+from sidestream.cli.asking import ask
 from sidestream.cli.declared import Declared, declared
-from sidestream.cli.status import ask
 from sidestream.doctor.broker_probes import probe_broker
 from sidestream.doctor.hearing import heard
 from sidestream.doctor.patient import AppHeard, AppSeen, BrokerSeen, DatabaseSeen, Live, Patient, ReadModelSeen, SidecarSeen
@@ -37,7 +37,7 @@ def probe(patient: Patient, data: Path | None) -> Live:
     answering = frozenset(name for name, said in apps.items() if not said.problem)
     missed = {} if answering or any(not seen.problem for seen in sidecars.values()) else {"sidecars and apps": _NOTHING_RUNS}
     models, registered, problem = _read_models(patient, data)
-    health = {model.app: ask(_door(patient, model), model.projection).get("health", {}) for model in models if model.app in answering}
+    health = {model.app: ask(_door(patient, model), model.projection).health for model in models if model.app in answering}
     with contextlib.chdir(patient.base):
         brokers = list(_brokers(patient, registered))
     return Live(
@@ -46,7 +46,7 @@ def probe(patient: Patient, data: Path | None) -> Live:
         sidecars=sidecars,
         apps=apps,
         answering=answering,
-        silent=frozenset(app for app, said in health.items() if said.get("sidecar_silent")),
+        silent=frozenset(app for app, said in health.items() if said.sidecar_silent),
         relays=[said.relay for said in apps.values() if said.relay],
         brokers=brokers,
         read_models=models,

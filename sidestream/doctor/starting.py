@@ -5,8 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from sidestream.adapters.broker_kinds import in_force
-from sidestream.doctor.components import REDIS
+from sidestream.adapters.broker_kinds import REDIS, in_force
 from sidestream.doctor.patient import AppSeen, Patient
 from sidestream.errors import ConfigurationError
 from sidestream.launcher.broker import Broker

@@ -5,7 +5,7 @@ letters. It never ends by itself: what goes wrong is a problem that it tells, un
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -51,6 +51,7 @@ class Following:
     """What an app knows of one generation it follows.
 
     Attributes:
+        applied: topic → position up to which it has applied for certain; another process may have gone further.
         problem: why it does not follow now; `away`: because the log cannot be read.
         decisions: the number of the last decision about a dead letter that it has met.
         measured: how far it is behind, as last seen.
@@ -60,6 +61,7 @@ class Following:
         self.generation = generation
         self.projector = Projector(errand.rule, errand.log, generation, errand.now, spans=errand.spans)
         self.total = Outcome()
+        self.applied: Mapping[str, str] = {}
         self.problem = ""
         self.away = False
         self.caught_up = False
@@ -68,6 +70,7 @@ class Following:
         self.pace = Pace()
         self.bell = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
+        self._left = False
         self._errand = errand
         self._projection = errand.rule.projection.name
 
@@ -77,6 +80,7 @@ class Following:
 
     async def leave(self) -> None:
         """Stop following, and close the generation."""
+        self._left = True  # a cancellation that comes together with the bell is lost in Python 3.11's `wait_for`
         if self.task is not None:
             self.task.cancel()
             await asyncio.gather(self.task, return_exceptions=True)
@@ -85,11 +89,15 @@ class Following:
     async def _run(self) -> None:
         """Follow the log until stopped: on a bell, on a sweep, and after a failure with growing pauses."""
         pause = self._errand.sweep_seconds
-        while not self._errand.stopping.is_set():
+        while not self._ends:
             self.bell.clear()
             well = await self._catch_up()
             pause = self._errand.sweep_seconds if well else min(pause * 2, _LONGEST_PAUSE)
             await self._wait(pause)
+
+    @property
+    def _ends(self) -> bool:
+        return self._left or self._errand.stopping.is_set()
 
     async def _wait(self, pause: float) -> None:
         try:
@@ -117,12 +125,17 @@ class Following:
     def _follow_on(self) -> Outcome:
         """Meet decisions, then apply whatever the log holds. In a thread; tells after every commit."""
         self._meet()
+        self._note_applied()
         found = Outcome()
-        while not self._errand.stopping.is_set() and (outcome := self.projector.step()) is not None:
+        while not self._ends and (outcome := self.projector.step()) is not None:
             self.total.add(outcome)
             found.add(outcome)
+            self._note_applied()
             self._errand.committed()
         return found
+
+    def _note_applied(self) -> None:
+        self.applied = {topic: at.position for topic, at in self.projector.checkpoints.items() if at is not None}
 
     def _meet(self) -> None:
         in_force = self._errand.in_force

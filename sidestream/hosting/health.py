@@ -11,9 +11,11 @@ from typing import Final
 
 import msgspec
 
-from sidestream.applying.applied import CHECKPOINTS, PARKED_EVENTS, PARKED_STREAMS
+from sidestream.applying.applied import PARKED_EVENTS, PARKED_STREAMS
 from sidestream.errors import LogUnavailable
 from sidestream.hosting.lag import Lag, measure, together
+from sidestream.hosting.serving import applied_in
+from sidestream.identifiers import milliseconds
 from sidestream.ports import EventLog, Generation
 
 SILENT_SWEEPS: Final = 5
@@ -98,10 +100,9 @@ class Measurer:
             StoreAway: nothing can be said now.
         """
         with generation.snapshot() as reader:
-            rows = reader.read(CHECKPOINTS, [(topic,) for topic in self._topics])
+            positions = applied_in(reader, self._topics)
             parked = reader.count(PARKED_STREAMS), reader.count(PARKED_EVENTS)
-        positions = {row.topic: row.position for row in rows.values()}
-        now_ms, at = time.time_ns() // 1_000_000, time.monotonic()
+        now_ms, at = milliseconds(), time.monotonic()
         try:
             lags = {topic: measure(self._log, topic, positions.get(topic, ""), now_ms) for topic in self._topics}
         except LogUnavailable:

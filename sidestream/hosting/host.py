@@ -8,38 +8,40 @@ is met by every generation; one that cannot be read stops only itself. Commits w
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import CancelledError
+from math import ceil
+from threading import get_ident
 
 import structlog
 
-from sidestream.applying.applied import BOOKKEEPING, CHECKPOINTS, PARKED_STREAMS
+from sidestream.applying.applied import BOOKKEEPING, PARKED_STREAMS
 from sidestream.applying.batch import Outcome
 from sidestream.applying.consistency import Place, Standing, examine
 from sidestream.applying.corrections import BESIDE, Corrections, InForce
 from sidestream.applying.decoding import Rule
 from sidestream.applying.projector import Spans
 from sidestream.applying.waiters import Standings, Waiters
-from sidestream.errors import ReadModelError, SidestreamError, StoreAway, UnreadableGeneration
+from sidestream.errors import ReadModelError, SidestreamError
+from sidestream.hosting.answering import Answering
 from sidestream.hosting.followed import Errand, Following
 from sidestream.hosting.health import Bells, Measurer
-from sidestream.hosting.serving import View, served_by
-from sidestream.hosting.status import HostStatus
-from sidestream.hosting.unreadable import Readable, why_unreadable
+from sidestream.hosting.serving import served_by
+from sidestream.hosting.unreadable import Readable
 from sidestream.identifiers import this_process
 from sidestream.ports import EventLog, GenerationInfo, ReadModels
 from sidestream.projection import Projection
 from sidestream.registry import Registry
 
-__all__ = ["ProjectionHost", "View"]
-
 log_line = structlog.get_logger()
 
+_LOOK_SECONDS = 10.0
+"""So long does a query wait for a look where the pointer is."""
 _CORRECTIONS_AGAIN = 60
 """So many sweeps pass until decisions that were met already are looked at once more: whoever should have met them may have died."""
 
 
-class ProjectionHost(HostStatus):
+class ProjectionHost(Answering):
     """Follows the log with every ready generation of one projection. Use as an async context manager."""
 
     def __init__(
@@ -55,20 +57,22 @@ class ProjectionHost(HostStatus):
         spans: Spans | None = None,
     ) -> None:
         readable = Readable(projection, read_models)
-        super().__init__(projection, Bells(sweep_seconds), Measurer(log, projection.topics, still_seconds), readable)
+        bells, measurer = Bells(sweep_seconds), Measurer(log, projection.topics, still_seconds)
+        super().__init__(projection, bells, measurer, readable, log=log, patience=max(ceil(still_seconds / sweep_seconds), 2))
         self.sweeps = 0
         self.when_committed: Callable[[], object] | None = None
         self._in_force = InForce()
         self._corrections: Corrections | None = None
         self._waiters = Waiters(self._examine)
-        self._log = log
         self._read_models = read_models
         self._now = now
         self._sweep_seconds = sweep_seconds
         self._stopping = asyncio.Event()
+        self._looking = asyncio.Lock()
         self._keeper: asyncio.Task[None] | None = None
         self._measuring: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop_thread = 0
         self._errand = Errand(
             rule=Rule(projection, registry, self._in_force),
             log=log,
@@ -84,9 +88,9 @@ class ProjectionHost(HostStatus):
 
     async def __aenter__(self) -> "ProjectionHost":
         """Open the live generation, or make the first one, and begin to follow."""
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._loop_thread = asyncio.get_running_loop(), get_ident()
         await asyncio.to_thread(self._open_corrections)
-        await self._look_up()
+        await self._look_up_next()
         self._introduce()
         self._keeper = asyncio.create_task(self._keep_looking())
         self._measuring = asyncio.create_task(self._keep_measuring())
@@ -96,7 +100,8 @@ class ProjectionHost(HostStatus):
         """Let the running transaction finish, then stop."""
         self._stopping.set()
         self.ring()
-        tasks = [self._keeper, self._measuring, *(following.task for following in self._following.values())]
+        async with self._looking:  # what is looked up meanwhile may begin to follow one more
+            tasks = [self._keeper, self._measuring, *(following.task for following in self._following.values())]
         await asyncio.gather(*(task for task in tasks if task is not None), return_exceptions=True)
         for following in self._following.values():
             following.generation.close()
@@ -117,26 +122,6 @@ class ProjectionHost(HostStatus):
             self._loop.call_soon_threadsafe(following.bell.set)
 
     # ── queries ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    @contextmanager
-    def reading(self) -> Iterator[View]:
-        """Read the live generation in one consistent moment. For a thread, not for the event loop.
-
-        Raises:
-            StoreAway: there is no generation that this program can serve, or it cannot be read.
-        """
-        live, stale = self._live, self._stale
-        following = self._following.get(live.name) if live else None
-        generation = following.generation if following else stale
-        if generation is None or live is None or generation.name != live.name:
-            raise StoreAway(self.not_serving() or "no generation is live yet")
-        try:
-            with generation.snapshot() as reader:
-                found = reader.read(CHECKPOINTS, [(topic,) for topic in self.projection.topics])
-                applied = {row.topic: row.position for row in found.values()}
-                yield View(reader, live.name, applied, "" if following else live.stale_since)
-        except UnreadableGeneration as error:
-            raise StoreAway(why_unreadable(self.projection.name, live, error)) from error
 
     async def wait_for(self, places: tuple[Place, ...], seconds: float) -> Standings:
         """Return as soon as the live generation has applied these, or cannot, or the time is over; and how they stand then.
@@ -175,6 +160,29 @@ class ProjectionHost(HostStatus):
                 self._read_models.mark_ready(name)
                 self._read_models.switch(name)
 
+    async def _look_up_next(self, unless_moved_from: str | None = None) -> None:
+        """Look up, one after another; with a name: unless another generation has become live by then."""
+        async with self._looking:
+            if not self._stopping.is_set() and unless_moved_from in (None, self.live):
+                await self._look_up()
+
+    def _look_again(self, live: GenerationInfo) -> bool:
+        """Look where the pointer is if this generation was dropped since the last sweep; return whether that was done.
+
+        For a query's thread: on the event loop itself nobody can wait for the loop.
+        """
+        if any(info.name == live.name for info in self._read_models.generations()):
+            return False
+        loop = self._loop
+        if loop is None or loop.is_closed() or self._stopping.is_set() or get_ident() == self._loop_thread:
+            return False
+        looking = asyncio.run_coroutine_threadsafe(self._look_up_next(live.name), loop)
+        try:
+            looking.result(_LOOK_SECONDS)
+        except (TimeoutError, CancelledError, SidestreamError):
+            return False
+        return True
+
     async def _look_up(self) -> None:
         """Follow what is ready, leave what was dropped, and point queries to the live one."""
         if self._live is None:
@@ -185,7 +193,9 @@ class ProjectionHost(HostStatus):
         for info in wanted:
             if info.name not in self._following:
                 await self._follow(info)
-        await self._serve(served_by(self.projection.version, infos.values()))
+        live = served_by(self.projection.version, infos.values())
+        if not await self._hand_over(live, infos):
+            await self._serve(live)
         self._waiters.wake()
         for name in [name for name in self._following if name not in infos]:
             await self._following.pop(name).leave()
@@ -201,19 +211,6 @@ class ProjectionHost(HostStatus):
             self._stale = None
             await asyncio.to_thread(stale.close)
 
-    async def _serve(self, live: GenerationInfo | None) -> None:
-        """Point queries to a generation. Where nobody follows it, it is opened before and closed after, so that none fails."""
-        wanted = live if live and live.stale_since and live.name not in self._following else None
-        before = self._stale if self._stale is not None and (wanted is None or self._stale.name != wanted.name) else None
-        if wanted is not None and (self._stale is None or before is not None):
-            self._stale = await asyncio.to_thread(self._readable.open, wanted)
-            if self._stale is not None:
-                log_line.warning("stale", projection=self.projection.name, generation=wanted.name, since=wanted.stale_since)
-        self._live = live
-        if before is not None:
-            self._stale = self._stale if wanted else None
-            await asyncio.to_thread(before.close)
-
     async def _follow(self, info: GenerationInfo) -> None:
         if (opened := await asyncio.to_thread(self._readable.open, info)) is not None:
             self._following[info.name] = Following(self._errand, opened)
@@ -224,7 +221,7 @@ class ProjectionHost(HostStatus):
         while not await self._stops_within(self._sweep_seconds):
             sweeps += 1
             try:
-                await self._look_up()
+                await self._look_up_next()
                 await self._meet_decisions(again=sweeps % _CORRECTIONS_AGAIN == 0)
             except SidestreamError as error:
                 log_line.warning("generations not readable", projection=self.projection.name, problem=str(error))
@@ -268,6 +265,7 @@ class ProjectionHost(HostStatus):
 
     def _reached_the_end(self, name: str, outcome: Outcome) -> None:
         self._waiters.wake()  # another replica may have committed
+        self._end_handover_if_reached()
         if outcome != Outcome() and name == self.live:
             self._heard.found(asyncio.get_running_loop().time())
 

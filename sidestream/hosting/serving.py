@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 
 import msgspec
 
+from sidestream.applying.applied import CHECKPOINTS
 from sidestream.ports import GenerationInfo, Reader
 
 
@@ -21,6 +22,12 @@ class View(msgspec.Struct, frozen=True):
     generation: str
     applied: Mapping[str, str]
     stale_since: str = ""
+
+
+def applied_in(reader: Reader, topics: Collection[str]) -> Mapping[str, str]:
+    """Return how far each topic has been applied, in the reader's moment; topics of which nothing was applied are missing."""
+    found = reader.read(CHECKPOINTS, [(topic,) for topic in topics])
+    return {row.topic: row.position for row in found.values()}
 
 
 def served_by(version: int, infos: Collection[GenerationInfo]) -> GenerationInfo | None:

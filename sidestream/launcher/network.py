@@ -13,6 +13,7 @@ from sidestream.launcher.daprd import cache as cache_of_the_user
 
 LOOPBACK = "127.0.0.1"
 _OUR_RANGE = range(20_000, 32_000)
+_ANSWER_SECONDS = 2.0
 _given: set[int] = set()
 """What this process was given so far: the same one again could be meant for a part that has not taken it yet."""
 
@@ -53,10 +54,10 @@ def _promises() -> int:
     return os.open(cache_of_the_user() / "ports", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
-async def status(port: int, path: str, seconds: float = 2.0) -> int | None:
+async def status(port: int, path: str) -> int | None:
     """Ask by HTTP and return the status code; None when nobody answers."""
     try:
-        return await asyncio.wait_for(_status(port, path), seconds)
+        return await asyncio.wait_for(_status(port, path), _ANSWER_SECONDS)
     except (OSError, TimeoutError, ValueError, IndexError):
         return None
 

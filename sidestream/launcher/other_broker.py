@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from sidestream.adapters.broker_kinds import REDIS, InForce, address_of, preparing
+from sidestream.adapters.broker_kinds import RABBITMQ, REDIS, InForce, address_of, preparing
 from sidestream.adapters.components import log_of
 from sidestream.errors import ConfigurationError, LogUnavailable
 from sidestream.launcher.folder import SystemFolder
@@ -73,7 +73,7 @@ class OtherBroker:
         Raises:
             CannotStart: it does not answer, or would lose events.
         """
-        if self._found.component.type == "pubsub.rabbitmq":
+        if self._found.component.type == RABBITMQ:
             await self._greet()
         try:
             if self._found.component.type == REDIS:

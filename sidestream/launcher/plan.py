@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sidestream.adapters.broker_kinds import InForce, in_force
+from sidestream.adapters.broker_kinds import IN_MEMORY, JETSTREAM, InForce, in_force
 from sidestream.launcher import daprd, resources
 from sidestream.launcher.daprd import Daprd
 from sidestream.launcher.folder import SystemFolder
@@ -76,12 +76,12 @@ def _check_brokers(brokers: Mapping[str, InForce], program: Daprd) -> None:
     if len(kinds) > 1:
         named = " and ".join(str(found.component) for found in kinds.values())
         raise CannotStart(f"expected one broker for all apps, found {' and '.join(kinds)}: {named}. Put one of them in force.")
-    if "pubsub.in-memory" in kinds and len(brokers) > 1:
+    if IN_MEMORY in kinds and len(brokers) > 1:
         raise CannotStart(
-            f"{kinds['pubsub.in-memory'].component}: expected a broker that {len(brokers)} apps share, found the in-memory one: "
+            f"{kinds[IN_MEMORY].component}: expected a broker that {len(brokers)} apps share, found the in-memory one: "
             "each sidecar has its own. Put another in force (`sidestream broker use redis`), or start `sidestream up --memory`."
         )
-    if "pubsub.jetstream" in kinds and not program.has_jetstream:
+    if JETSTREAM in kinds and not program.has_jetstream:
         raise CannotStart(f"expected a daprd with JetStream, found {program}. Run `make setup` without it, or use another broker.")
 
 

@@ -53,11 +53,11 @@ async def _reason(client: "httpx.AsyncClient", url: str) -> str:
         return f"/readyz: {str(problem) or type(problem).__name__}"
     if answer.is_success or answer.status_code == _NO_SUCH_DOOR:
         return ""
-    return _detail(answer)
+    return reason_in(answer)
 
 
-def _detail(answer: "httpx.Response") -> str:
-    """Return the reason in a problem document; of any other answer, its status."""
+def reason_in(answer: "httpx.Response") -> str:
+    """Return the reason that a /readyz gives in a problem document; of any other answer, its status."""
     try:
         found = answer.json()
     except ValueError:

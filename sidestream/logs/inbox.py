@@ -6,7 +6,6 @@ follows the log of a broker follows this one: it is an `EventLog`. An entry that
 makes a dead letter of it. Pure but for the port.
 """
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Final, Protocol
@@ -14,11 +13,10 @@ from typing import Final, Protocol
 import msgspec
 
 from sidestream.errors import UnreadableEvent
-from sidestream.event import decode_event
+from sidestream.event import DIGEST_BYTES, decode_event, digest
 from sidestream.ports import EventLog
 
-_DIGEST_BYTES: Final = 16
-_NO_SOURCE: Final = bytes(_DIGEST_BYTES)
+_NO_SOURCE: Final = bytes(DIGEST_BYTES)
 
 
 class Arrival(msgspec.Struct, frozen=True, gc=False):
@@ -90,9 +88,5 @@ def _arrival(wire: bytes) -> Arrival:
     try:
         envelope = decode_event(wire)
     except UnreadableEvent:
-        return Arrival(_NO_SOURCE + _digest(wire), wire)
-    return Arrival(_digest(envelope.source.encode()) + envelope.id.encode(), wire, envelope.producer or "", envelope.number)
-
-
-def _digest(data: bytes) -> bytes:
-    return hashlib.blake2b(data, digest_size=_DIGEST_BYTES).digest()
+        return Arrival(_NO_SOURCE + digest(wire), wire)
+    return Arrival(digest(envelope.source.encode()) + envelope.id.encode(), wire, envelope.producer or "", envelope.number)

@@ -12,8 +12,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
 from typing import Final
 
-import msgspec
-
+from sidestream.applying.consistency import Place
 from sidestream.errors import PublishFailed, StandsStill, SubjectOnHold
 from sidestream.event import Counted, NewEvent, encode_event
 from sidestream.identifiers import new_id
@@ -23,14 +22,6 @@ from sidestream.publishing.standstill import StandingPublisher
 
 _MANY: Final = 2000
 """`publish_many` has at most this many events on their way."""
-
-
-class Published(msgspec.Struct, frozen=True):
-    """Where an event stands: who counted, on which topic, as which number. It is the event's consistency token."""
-
-    producer: str
-    topic: str
-    sequence: int
 
 
 class DirectPublisher:
@@ -86,7 +77,7 @@ class DirectPublisher:
         """Why the last call to the broker failed; empty when it went well."""
         return next((lane.last_error for lane in self._lanes.values() if lane.last_error), "")
 
-    async def publish(self, event: NewEvent) -> Published:
+    async def publish(self, event: NewEvent) -> Place:
         """Publish one event and return its place in the count when it is confirmed.
 
         Raises:
@@ -102,7 +93,7 @@ class DirectPublisher:
             self._give_up(parcel, "its caller left")
             raise
 
-    async def publish_many(self, events: Sequence[NewEvent]) -> tuple[Published, ...]:
+    async def publish_many(self, events: Sequence[NewEvent]) -> tuple[Place, ...]:
         """Publish events and return their places, in the order given; those of one subject stand in the log in that order.
 
         Raises:
@@ -250,7 +241,7 @@ class _DirectParcel:
         self.sent = self.settled = False
         self.failures = 0
         self.room = CALL_EVENTS
-        self.outcome: asyncio.Future[Published] = asyncio.get_running_loop().create_future()
+        self.outcome: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
 
     def outgoing(self) -> Outgoing:
         """Return the wire; the number is given at the first sending."""
@@ -265,7 +256,7 @@ class _DirectParcel:
         """Tell the caller."""
         self._owner.release(self)
         if not self.outcome.done():
-            self.outcome.set_result(Published(self._counted.producer, self.event.topic, self._counted.sequence))
+            self.outcome.set_result(Place(self.event.topic, self._counted.producer, self._counted.sequence))
 
     def unconfirmed(self, reason: str) -> bool:
         """Tell the caller, and keep sending what nothing may overtake."""

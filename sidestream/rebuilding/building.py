@@ -1,6 +1,6 @@
 """What every verb of generations stands on: a projection, its log and its read models; making and filling a generation."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from time import perf_counter
 from typing import Any, Final
@@ -8,15 +8,17 @@ from typing import Any, Final
 import msgspec
 
 from sidestream.applying.applied import BOOKKEEPING, CHECKPOINTS, COUNTS, PARKED_EVENTS, Checkpoint
-from sidestream.applying.corrections import BESIDE, Corrections, InForce
+from sidestream.applying.batch import Outcome
+from sidestream.applying.corrections import BESIDE, Correction, Corrections, InForce
 from sidestream.applying.dead_letters import drain
+from sidestream.applying.decoding import Rule
 from sidestream.applying.intervals import Intervals
 from sidestream.applying.projector import FOLD_BYTES, Projector
-from sidestream.applying.rules import Outcome, Rule
 from sidestream.applying.table_shapes import check_shapes
-from sidestream.errors import HistoryTrimmed, OtherTables, ReadModelError, StoreAway, TryAgain, UnknownGeneration
+from sidestream.errors import ForeignPosition, HistoryTrimmed, OtherTables, ReadModelError, StoreAway, TryAgain, UnknownGeneration
 from sidestream.ports import EventLog, Generation, GenerationInfo, Query, Reader, ReadModels, shape_of
 from sidestream.projection import Projection, Table
+from sidestream.rebuilding.late_decisions import LateDecisions
 from sidestream.rebuilding.log_until import Later, LogUntil, after_positions
 from sidestream.registry import Registry
 
@@ -73,6 +75,8 @@ class Site:
         self.now = now
         self.who = who
         self.clock = clock
+        self.late: LateDecisions | None = None
+        """Decisions that come too late for what is being built; None while nothing is."""
 
     @property
     def tables(self) -> tuple[Table[Any], ...]:
@@ -131,6 +135,29 @@ class Site:
         except OtherTables as error:
             raise OtherTables(f"{self.projection.name}: generation {info.name}: {error}") from None
 
+    def refuse_foreign(self, live: GenerationInfo | None) -> None:
+        """Raise ReadModelError where the live generation stands at a place that another kind of broker gave."""
+        if live is None:
+            return
+        for topic, at in self._place_of(live).items():
+            try:
+                self.log.compare(at, at)
+            except ForeignPosition as error:
+                raise ReadModelError(
+                    f"{self.projection.name}: generation {live.name} stands at its place on the broker before, topic {topic}: {error} "
+                    f"Start its app of version {live.version} once: it finds its place in this log by what it has counted. Then try again."
+                ) from None
+
+    def _place_of(self, live: GenerationInfo) -> dict[str, str]:
+        """Return the positions of a generation, none of one that cannot be read."""
+        try:
+            with closing(self.read_models.open(live.name)) as generation:
+                return {topic: at.position for topic, at in self.vector_of(generation).items() if at is not None}
+        except (StoreAway, TryAgain):
+            raise
+        except ReadModelError:
+            return {}
+
     def refuse_unfit(self) -> None:
         """Refuse to build from a log that lacks its beginning, or beside a followed generation that this code cannot write."""
         self.refuse_trimmed()
@@ -144,23 +171,36 @@ class Site:
         """Return a generation to fill: one that was left unfinished if it fits, else a new one. Under the exclusive right.
 
         Nobody else is building now: what is unfinished was left by one that died. It fits if the same version was to fill
-        the same tables, and if it is not beyond the live one. Its checkpoint tells where to go on.
+        the same tables, if it is not beyond the live one, and if nothing was decided since it was made. Of several the one
+        that has come furthest is taken. Its checkpoint tells where to go on.
         """
         unfinished = [info for info in self.read_models.generations() if info.state == "building"]
-        fits = next((info.name for info in reversed(unfinished) if self._fits(info)), None)
+        done = {info.name: self._done(info.name) for info in unfinished if self._fits(info)}
+        fits = max(done, key=lambda name: done[name], default=None)
         dropped = tuple(info.name for info in unfinished if info.name != fits)
         for name in dropped:
             self.read_models.drop(name)
-        name = fits or self.read_models.create(self.projection.version, self.tables, self.now())
-        return Begun(name, fits is not None and self._has_begun(name), dropped)
+        name = fits or self.create()
+        self.late = LateDecisions(self.log, self.projection.topics)
+        return Begun(name, done.get(name, 0) > 0, dropped)
 
-    def _has_begun(self, name: str) -> bool:
+    def create(self) -> str:
+        """Make a generation to fill, beside what was left unfinished."""
+        return self.read_models.create(self.projection.version, self.tables, self.now())
+
+    def _done(self, name: str) -> int:
         with closing(self.read_models.open(name)) as generation:
-            return any(self.vector_of(generation).values())
+            return _counted(generation) + any(self.vector_of(generation).values())  # one of strangers only has begun too
+
+    def _decided(self) -> Sequence[Correction]:
+        with closing(Corrections(self.read_models.beside(BESIDE))) as corrections:
+            return corrections.after(0)
 
     def _fits(self, info: GenerationInfo) -> bool:
         expected = tuple(map(shape_of, self.tables))
         if info.version != self.projection.version or tuple(self.read_models.shapes(info.name)) != expected:
+            return False
+        if any(each.at >= info.created_at for each in self._decided()):  # it may have done without that already
             return False
         live = self.live()
         try:
@@ -172,7 +212,7 @@ class Site:
                 return not self.is_beyond(place, self.vector_of(generation))
         except (StoreAway, TryAgain):
             raise
-        except ReadModelError:  # one of them cannot be read: begin anew
+        except (ReadModelError, ForeignPosition):  # one of them cannot be read, or was filled from another broker: begin anew
             return False
 
     @contextmanager
@@ -199,6 +239,7 @@ class Site:
     def meet(self, generation: Generation) -> None:
         """Let a generation meet every decision: some may have been made after it had parked what they are about."""
         with self.decisions() as in_force:
+            self._look(generation, in_force)
             drain(Rule(self.projection, self.registry, in_force), generation, self.now, in_force.since(0))
 
     def come_close(self, stretch: Callable[[], Outcome]) -> Outcome:
@@ -219,21 +260,25 @@ class Site:
         """Apply what there is; what operators decide meanwhile is met as the live generation meets it."""
         total = max(self.length() - _counted(projector.generation), 0)
         outcome, begin = Outcome(), self.clock()
-        projector.rule.corrections.refresh()
+        self._refresh(projector)
         outcome.add(projector.fold(lambda folded: progress(folded, total)))
-        projector.rule.corrections.refresh()
+        self._refresh(projector)
         while (step := projector.step()) is not None:
             outcome.add(step)
-            progress(seen(outcome), total)
-            projector.rule.corrections.refresh()
-        if seen(outcome):
-            self.read_models.note_built(projector.generation.name, seen(outcome), self.clock() - begin)
+            progress(outcome.counted, total)
+            self._refresh(projector)
+        if outcome.counted:
+            self.read_models.note_built(projector.generation.name, outcome.counted, self.clock() - begin)
         return outcome
 
+    def _refresh(self, projector: Projector) -> None:
+        """Take over what was decided, and note what comes too late: before anything more is applied."""
+        projector.rule.corrections.refresh()
+        self._look(projector.generation, projector.rule.corrections)
 
-def seen(outcome: Outcome) -> int:
-    """Return how many entries of the log an outcome speaks of."""
-    return outcome.applied + outcome.unhandled + outcome.duplicates + outcome.parked
+    def _look(self, generation: Generation, in_force: InForce) -> None:
+        if self.late is not None:
+            self.late.look(generation, in_force)
 
 
 def parked_in(generation: Generation) -> int:

@@ -4,7 +4,8 @@ Both sides are read in the order of their keys, page by page, and merged: memory
 Only what both have is compared; which tables and columns only one of them has is said.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final, Protocol
 
@@ -12,7 +13,8 @@ import msgspec
 
 from sidestream.applying.applied import BOOKKEEPING_PREFIX, CHECKPOINTS, COUNTS, PARKED_EVENTS, STRANGERS, STREAM_VERSIONS, Count
 from sidestream.applying.intervals import Intervals
-from sidestream.ports import Query, Reader, TableShape, shape_of
+from sidestream.event import digest
+from sidestream.ports import Condition, Query, Reader, TableShape, shape_of
 from sidestream.projection import Column, Key, Table
 
 PAGE: Final = 2000
@@ -46,6 +48,7 @@ class Comparison(msgspec.Struct):
         not_compared: tables and columns that only one side has.
         counted: whether it was looked at what each side has counted.
         lost: how many events of the topics compared the left one has counted and the right one lacks.
+        late: how many decisions about dead letters came when the right one had done without them; only a rebuild looks.
         unreadable: why the left one could not be read; then nothing was compared. Empty where it could.
     """
 
@@ -58,6 +61,7 @@ class Comparison(msgspec.Struct):
     not_compared: list[str] = []
     counted: bool = False
     lost: int = 0
+    late: int = 0
     unreadable: str = ""
 
     @property
@@ -124,16 +128,18 @@ def _shared_table(one: TableShape, other: TableShape, result: Comparison) -> Ite
     yield read_as(one.name, one.key, columns)
 
 
-def read_as(name: str, key: tuple[str, ...], columns: Iterable[Column]) -> Table[Any]:
+def read_as(name: str, key: tuple[str, ...], columns: Sequence[Column]) -> Table[Any]:
     """Return a table to read some columns of what a database holds, without the code that declared it."""
-    fields = [(column.name, _TYPES[column.type] | None if column.nullable else _TYPES[column.type]) for column in columns]
+    # an older release took a key that may be empty; no database took such a row
+    maybe_empty = {column.name for column in columns if column.nullable} - {*key}
+    fields = [(column.name, _TYPES[column.type] | None if column.name in maybe_empty else _TYPES[column.type]) for column in columns]
     return Table(msgspec.defstruct("Shared", fields, frozen=True), key=key, name=name)
 
 
 # ── rows ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _compare_rows(pairs: Iterable[tuple[Any, Any]], table: Table[Any], result: Comparison, tell: Any) -> None:
+def _compare_rows(pairs: Iterable[tuple[Any, Any]], table: Table[Any], result: Comparison, tell: Callable[[], object]) -> None:
     for at, (ours, theirs) in enumerate(pairs):
         result.rows += 1
         if at % PAGE == 0:
@@ -158,10 +164,17 @@ def _comparable(value: Any) -> Any:
     return "NaN" if value != value else value  # noqa: PLR0124  # nothing but a NaN differs from itself
 
 
-def _pairs(left: Reader, right: Reader, table: Table[Any]) -> Iterator[tuple[Any, Any]]:
+def _rows(reader: Reader, table: Table[Any], *where: Condition) -> Iterator[Any]:
+    after: Key | None = None
+    while page := reader.select(table, Query(where=where, order_by=table.key, after=after, limit=PAGE)):
+        yield from page
+        after = table.key_of(page[-1])
+
+
+def _pairs(left: Reader, right: Reader, table: Table[Any], rows: Callable[..., Iterator[Any]] = _rows) -> Iterator[tuple[Any, Any]]:
     """Merge two sides by key: a row of each, or None where one side has none."""
     key_of = attrgetter(*table.key)
-    ours, theirs = _rows(left, table), _rows(right, table)
+    ours, theirs = rows(left, table), rows(right, table)
     one, other = next(ours, None), next(theirs, None)
     while one is not None or other is not None:
         order = _order(one, other, key_of)
@@ -195,13 +208,6 @@ def read_through(side: Side) -> None:
     for shape in side.shapes:
         for _ in _rows(side.reader, read_as(shape.name, shape.key, shape.columns)):
             pass
-
-
-def _rows(reader: Reader, table: Table[Any]) -> Iterator[Any]:
-    after: Key | None = None
-    while page := reader.select(table, Query(order_by=table.key, after=after, limit=PAGE)):
-        yield from page
-        after = table.key_of(page[-1])
 
 
 def _find(result: Comparison, finding: str) -> None:
@@ -266,4 +272,22 @@ def parked_only_in(one: Reader, other: Reader) -> set[tuple[str, str]]:
 def _parked_pairs(left: Reader, right: Reader) -> Iterator[tuple[Any, Any]]:
     shape = shape_of(PARKED_EVENTS)
     wanted = (*_PARKED_AS, "type", "reason")
-    return _pairs(left, right, read_as(shape.name, _PARKED_AS, [column for column in shape.columns if column.name in wanted]))
+    table = read_as(shape.name, _PARKED_AS, [column for column in shape.columns if column.name in wanted])
+    yield from _pairs(left, right, table, _parked_events)
+    ours, theirs = _parked_entries(left), _parked_entries(right)
+    yield from ((row, None) for name, rows in ours.items() if name not in theirs for row in rows)
+    yield from ((None, row) for name, rows in theirs.items() if name not in ours for row in rows)
+
+
+def _parked_events(reader: Reader, table: Table[Any]) -> Iterator[Any]:
+    """Go through the events that could be read, each once: earlier releases may have parked one again under its number."""
+    readable = (row for row in _rows(reader, table) if row.source)
+    return (next(same) for _, same in groupby(readable, attrgetter(*table.key)))
+
+
+def _parked_entries(reader: Reader) -> dict[tuple[str, bytes], list[Any]]:
+    """Return the entries that cannot be read, by topic and bytes: earlier releases named them by their positions."""
+    found: dict[tuple[str, bytes], list[Any]] = {}
+    for row in _rows(reader, PARKED_EVENTS, Condition("event_id", "=", ""), Condition("source", "=", "")):
+        found.setdefault((row.topic, digest(row.wire)), []).append(msgspec.structs.replace(row, wire=b""))
+    return found

@@ -5,10 +5,10 @@ from typing import Final
 
 import msgspec
 
+from sidestream.applying.decoding import Rule
 from sidestream.applying.projector import Projector
-from sidestream.applying.rules import Rule
 from sidestream.ports import Query, Reader, ReadModels
-from sidestream.rebuilding.building import Site, seen
+from sidestream.rebuilding.building import Site
 
 _SAMPLE: Final = 10_000
 _SAMPLE_SECONDS: Final = 3.0
@@ -61,7 +61,7 @@ def _sample(site: Site, scratch: ReadModels) -> tuple[int, float, int]:
         projector = Projector(Rule(site.projection, site.registry), site.log, generation, site.now)
         begin, done = site.clock(), 0
         while done < _SAMPLE and site.clock() - begin < _SAMPLE_SECONDS and (step := projector.step()) is not None:
-            done += seen(step)
+            done += step.counted
         elapsed = site.clock() - begin
         with generation.snapshot() as reader:
             return done, done / elapsed if done and elapsed else 0.0, _volume(reader, site)

@@ -64,3 +64,8 @@ def after_positions(log: EventLog, last: Mapping[str, str | None]) -> Later:
 def after_time(milliseconds: int) -> Later:
     """Stop each topic before the first entry that was recorded later than this (ms since 1970)."""
     return lambda _, entry: entry.recorded_ms > milliseconds
+
+
+def first_of(one: Later, other: Later) -> Later:
+    """Stop where the first of two would."""
+    return lambda topic, entry: one(topic, entry) or other(topic, entry)

@@ -11,14 +11,16 @@ from contextlib import closing
 import msgspec
 from msgspec.structs import replace
 
-from sidestream.applying.rules import Outcome
+from sidestream.applying.batch import Outcome
 from sidestream.errors import ReadModelError
 from sidestream.ports import EventLog, Generation, GenerationInfo, ReadModels
 from sidestream.projection import Projection
 from sidestream.rebuilding.building import Begun, Progress, Site, parked_in, silent
 from sidestream.rebuilding.comparing import Comparison
 from sidestream.rebuilding.keeping import drop_older, kept_for_programs, once_live
-from sidestream.rebuilding.log_until import Later
+from sidestream.rebuilding.lacking import Held
+from sidestream.rebuilding.late_decisions import DecidedTooLate
+from sidestream.rebuilding.log_until import Later, first_of
 from sidestream.rebuilding.switching import take_over
 from sidestream.rebuilding.verifying import Watch, verify_beside
 from sidestream.registry import Registry
@@ -37,6 +39,7 @@ class Rebuilt(msgspec.Struct, frozen=True):
         live: whether queries use the new one now.
         resumed: whether it went on with what a rebuild that died had left.
         comparison: how it differs from the one before; None where there was none.
+        staying: older ones that were not dropped, each with what it has counted and the new one lacks.
     """
 
     generation: str
@@ -48,6 +51,7 @@ class Rebuilt(msgspec.Struct, frozen=True):
     live: bool
     resumed: bool
     comparison: Comparison | None
+    staying: dict[str, Held] = {}
 
 
 class Scratch(msgspec.Struct, frozen=True):
@@ -76,10 +80,12 @@ def rebuild(
 def rebuild_at(site: Site, watch: Watch, *, accept: bool = False, keep: bool = True) -> Rebuilt:
     """Build the next generation, verify it, and switch to it. The one before stays and follows.
 
-    Older ones are dropped, but for those that programs of an older version answer from; see `sidestream.rebuilding.keeping`.
+    Older ones are dropped, but for those that programs of an older version answer from, and those that have counted what the new
+    one lacks; see `sidestream.rebuilding.keeping`.
     Where it differs from the live one, the pointer stays. A generation of another version than the live one may differ:
     it becomes live if that is accepted. What differs is kept as *held*, to look at and to switch to deliberately. So is
-    one, accepted or not, that lacks what the live one has counted: the log has lost events, and no read model goes back.
+    one, accepted or not, that lacks what the live one has counted: the log has lost events, and no read model goes back. And
+    so is one that had done without a decision about a dead letter before it came: the next one meets it from the beginning.
     A live one whose file or tables are gone or broken answers nobody and nothing can be held against it: it is left at once,
     and because nothing was compared, none that was ever live is dropped.
 
@@ -100,18 +106,40 @@ def rebuild_at(site: Site, watch: Watch, *, accept: bool = False, keep: bool = T
         live = site.live()
         if not accept:
             _refuse_going_back(site, live)
+        site.refuse_foreign(live)
         begun, outcome = site.begin(), Outcome()
         with closing(site.read_models.open(begun.name)) as generation:
             comparison = _build(site, live, generation, watch, outcome)
-            broken = comparison is not None and bool(comparison.unreadable)
-            if comparison is not None and not (comparison.same or broken or (accept and _may_differ(site, live, comparison))):
-                found = _result(begun, live, outcome, comparison, parked_in(generation), is_live=False)
-                return replace(found, dropped=(*begun.dropped, *_set_aside(site, begun.name, keep=keep)))
-            site.read_models.mark_ready(begun.name)
-            take_over(site, generation, None if broken else live, site.read_models.switch)
-            found = _result(begun, live, outcome, comparison, parked_in(generation), is_live=True)
-        dropped = (*begun.dropped, *drop_older(site, {found.generation, found.before, *(once_live(site) if broken else ())}))
-        return replace(found, dropped=dropped, kept=kept_for_programs(site.read_models.generations()))
+            is_live = not _is_held(site, live, comparison, accept=accept) and _takes_over(site, generation, live, comparison)
+            found = _result(begun, live, outcome, comparison, parked_in(generation), is_live=is_live)
+        if not is_live:
+            return replace(found, dropped=(*begun.dropped, *_set_aside(site, begun.name, keep=keep)))
+        return _swept(site, found)
+
+
+def _takes_over(site: Site, generation: Generation, live: GenerationInfo | None, comparison: Comparison | None) -> bool:
+    """Make it live; or say in the comparison what was decided too late for it, and leave it."""
+    broken = comparison is not None and bool(comparison.unreadable)
+    try:
+        take_over(site, generation, None if broken else live, site.read_models.switch, accept=True)  # what it lacks was looked at
+    except DecidedTooLate:
+        _note_late(site, comparison)
+        return False
+    return True
+
+
+def _note_late(site: Site, comparison: Comparison | None) -> None:
+    if comparison is not None and site.late is not None:
+        comparison.late = len(site.late.found)
+        comparison.findings.extend(site.late.findings(comparison.right))
+
+
+def _swept(site: Site, found: Rebuilt) -> Rebuilt:
+    """Drop older ones; what was ever live stays where nothing could be compared with the one before."""
+    broken = found.comparison is not None and bool(found.comparison.unreadable)
+    swept = drop_older(site, found.generation, {found.before, *(once_live(site) if broken else ())})
+    kept = kept_for_programs(site.read_models.generations())
+    return replace(found, dropped=(*found.dropped, *swept.dropped), staying=swept.staying, kept=kept)
 
 
 def _refuse_going_back(site: Site, live: GenerationInfo | None) -> None:
@@ -122,14 +150,24 @@ def _refuse_going_back(site: Site, live: GenerationInfo | None) -> None:
         )
 
 
+def _is_held(site: Site, live: GenerationInfo | None, comparison: Comparison | None, *, accept: bool) -> bool:
+    """Whether the pointer stays: the new one was held against the live one, differs from it, and that is not accepted."""
+    if comparison is None or comparison.same or comparison.unreadable:
+        return False
+    return not (accept and _may_differ(site, live, comparison))
+
+
 def _may_differ(site: Site, live: GenerationInfo | None, comparison: Comparison) -> bool:
     """Whether a difference may be accepted in passing: of a new version, and where nothing that was counted is lacking."""
-    return live is not None and live.version != site.projection.version and comparison.counted and not comparison.lost
+    return live is not None and live.version != site.projection.version and comparison.counted and not (comparison.lost or comparison.late)
 
 
 def _build(site: Site, live: GenerationInfo | None, generation: Generation, watch: Watch, outcome: Outcome) -> Comparison | None:
     if live is not None:
-        return verify_beside(site, live, generation, watch, outcome)
+        comparison = verify_beside(site, live, generation, watch, outcome)
+        if not comparison.unreadable:  # else it is wanted at once
+            _note_late(site, comparison)
+        return comparison
     outcome.add(site.come_close(lambda: site.fill(generation, site.end_of_log(), watch.events)))
     return None
 
@@ -152,36 +190,34 @@ def _set_aside(site: Site, name: str, *, keep: bool) -> tuple[str, ...]:
 
 
 def verify(site: Site, watch: Watch) -> Comparison | None:
-    """Build a generation beside the live one, compare them, drop it; None when nothing is live. Raises as `rebuild_at` does."""
+    """Build a generation beside the live one, compare them, drop it; None when nothing is live. Raises as `rebuild_at` does.
+
+    What a rebuild has left unfinished stays as it is.
+    """
     with site.read_models.exclusively(site.who):
         site.refuse_unfit()
         live = site.live()
         if live is None:
             return None
-        begun = site.begin()
+        site.refuse_foreign(live)
+        name = site.create()
         try:
-            with closing(site.read_models.open(begun.name)) as generation:
+            with closing(site.read_models.open(name)) as generation:
                 return verify_beside(site, live, generation, watch, Outcome())
         finally:
-            site.read_models.drop(begun.name)
+            site.read_models.drop(name)
 
 
 def build_scratch(site: Site, later: Later, progress: Progress) -> Scratch:
-    """Build the read model as it was at some moment. It is never followed and never live; `drop` ends it."""
+    """Build the read model as it was at some moment, or as it is now if that is to come. It is never followed and never live.
+
+    `drop` ends it. What a rebuild has left unfinished stays as it is.
+    """
     with site.read_models.exclusively(site.who):
         site.refuse_unfit()
-        name = _begin_anew(site)
+        name = site.create()
         with closing(site.read_models.open(name)) as generation:
-            outcome = site.fill(generation, later, progress)
+            outcome = site.fill(generation, first_of(later, site.end_of_log()), progress)
             place, parked = site.vector_of(generation), parked_in(generation)
         site.read_models.set_aside(name, "scratch")
         return Scratch(name, {topic: at.position if at else "start" for topic, at in place.items()}, outcome, parked)
-
-
-def _begin_anew(site: Site) -> str:
-    """What a rebuild left unfinished may be beyond the moment: it is not gone on with."""
-    begun = site.begin()
-    if not begun.resumed:
-        return begun.name
-    site.read_models.drop(begun.name)
-    return site.begin().name

@@ -14,6 +14,7 @@ import msgspec
 from sidestream.errors import ReadModelError, StoreAway, TryAgain, UnreadableGeneration
 from sidestream.ports import Generation, GenerationInfo
 from sidestream.rebuilding.building import Site, Vector
+from sidestream.rebuilding.lacking import count_lacking
 from sidestream.rebuilding.verifying import shapes_of, up_to
 
 Move = Callable[[str, str], None]
@@ -33,12 +34,13 @@ def switch(site: Site, name: str, *, accept: bool = False, stale: bool = False) 
     Args:
         site: where it is.
         name: the generation.
-        accept: take one that was held because it differs from the live one.
+        accept: take one that was held because it differs from the live one, or that lacks events that this one has counted.
         stale: take one whose code is gone, as it stands.
 
     Raises:
         UnknownGeneration: there is none of this name.
-        ReadModelError: it is live already, unfinished, held and not accepted, or its code is gone; or a rebuild runs.
+        ReadModelError: it is live already, unfinished, held and not accepted, or its code is gone; it lacks what the live one
+            has counted, and that is not accepted; or a rebuild runs.
     """
     with site.read_models.exclusively(site.who):
         return _move(site, site.named(name), site.read_models.switch, accept=accept, stale=stale)
@@ -53,7 +55,7 @@ def roll_back(site: Site, *, stale: bool = False) -> Switched:
                 f"{site.projection.name}: expected a generation that was live before this one, found none. "
                 f"`sidestream projections list {site.projection.name}` shows what there is; switch to one by its name."
             )
-        return _move(site, found, site.read_models.roll_back, accept=True, stale=stale)
+        return _move(site, found, site.read_models.roll_back, accept=False, stale=stale)
 
 
 def previous(site: Site) -> GenerationInfo | None:
@@ -77,9 +79,9 @@ def _move(site: Site, info: GenerationInfo, move: Move, *, accept: bool, stale: 
         site.read_models.mark_ready(info.name)
         move(info.name, since)
         return Switched(info.name, before, since)
-    site.read_models.mark_ready(info.name)
+    site.refuse_foreign(live)
     with closing(site.read_models.open(info.name)) as generation:
-        take_over(site, generation, live, move)
+        take_over(site, generation, live, move, accept=accept)
     return Switched(info.name, before)
 
 
@@ -99,16 +101,48 @@ def _refuse_unfit(site: Site, info: GenerationInfo, *, accept: bool) -> None:
 # ── with its code ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def take_over(site: Site, generation: Generation, live: GenerationInfo | None, move: Move) -> None:
-    """Catch up with the log and with what was decided, then with the live generation while it stands still; then move the pointer."""
+def take_over(site: Site, generation: Generation, live: GenerationInfo | None, move: Move, *, accept: bool) -> None:
+    """Catch up with the log and with what was decided, then with the live generation while it stands still; then move the pointer.
+
+    Until then a generation is as ready as it was before: whoever is interrupted finds it so.
+
+    Raises:
+        ReadModelError: it lacks what the live one has counted, and that is not accepted; or it is gone.
+        DecidedTooLate: it did without a decision that the live one has met.
+    """
     site.come_close(lambda: site.fill(generation, site.end_of_log()))
     site.meet(generation)
     with ExitStack() as held:
         if live is not None and (left := _readable(site, live)) is not None:
             held.callback(left.close)
             site.come_close(lambda: site.fill(generation, up_to(site, site.vector_of(left))))
+            if not accept:
+                _refuse_lacking(site, generation, left)
             _reach(site, generation, site.vector(held.enter_context(left.unit())))
+            if site.late is not None:
+                site.late.refuse()
+        _refuse_gone(site, generation)
+        site.read_models.mark_ready(generation.name)
         move(generation.name, "")
+
+
+def _refuse_gone(site: Site, generation: Generation) -> None:
+    """What is open can be read and written though its file was removed."""
+    try:
+        generation.check()
+    except UnreadableGeneration as error:
+        raise UnreadableGeneration(f"{site.projection.name}: {error} The pointer was not moved. Rebuild again.") from None
+
+
+def _refuse_lacking(site: Site, generation: Generation, left: Generation) -> None:
+    lost = count_lacking(site, generation, left)
+    if lost:
+        name = site.projection.name
+        raise ReadModelError(
+            f"{name}: generation {generation.name} lacks {lost:,} events that {left.name} has counted: the log has lost them, and "
+            f"{left.name} may be their only copy. The pointer was not moved. Restore the log and try again; or give these events "
+            f"up: sidestream projections switch {name} {generation.name} --accept"
+        )
 
 
 def _reach(site: Site, generation: Generation, place: Vector) -> None:

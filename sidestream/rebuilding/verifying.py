@@ -15,9 +15,10 @@ from contextlib import ExitStack, closing
 
 import msgspec
 
+from sidestream.applying.batch import Outcome
 from sidestream.applying.corrections import InForce
 from sidestream.applying.dead_letters import has_met, retry
-from sidestream.applying.rules import Outcome, Rule
+from sidestream.applying.decoding import Rule
 from sidestream.errors import ReadModelError, RefusedByStore, StoreAway, TryAgain, UnreadableGeneration
 from sidestream.ports import Generation, GenerationInfo, Reader, TableShape, shape_of
 from sidestream.rebuilding.building import Progress, Site, Vector
@@ -67,38 +68,40 @@ def _beside(site: Site, live: GenerationInfo, shadow: Generation, watch: Watch, 
         outcome.add(site.come_close(lambda: site.fill(shadow, site.end_of_log(), watch.events)))
         return Comparison(live.name, shadow.name, findings=[f"{live.name} cannot be read: {error}"])
     with closing(generation):
-        outcome.add(site.come_close(lambda: _come_up(site, generation, shadow, watch)))
+        outcome.add(site.come_close(lambda: _come_up(site, live, generation, shadow, watch)))
         with generation.snapshot() as reader:
-            outcome.add(_reach(site, reader, shadow, watch))
-            return _beside_snapshot(site, side_of(site, live, reader), shadow, watch.rows)
+            side = side_of(site, live, reader)
+            outcome.add(_reach(site, side, shadow, watch))
+            return _beside_snapshot(site, side, shadow, watch.rows)
 
 
-def _come_up(site: Site, live: Generation, shadow: Generation, watch: Watch) -> Outcome:
+def _come_up(site: Site, info: GenerationInfo, live: Generation, shadow: Generation, watch: Watch) -> Outcome:
     with live.snapshot() as reader:
-        vector, met = _standing(site, reader)
+        vector, met = _standing(site, side_of(site, info, reader))
     return site.fill(shadow, up_to(site, vector), watch.events, met)
 
 
-def _reach(site: Site, live: Reader, shadow: Generation, watch: Watch) -> Outcome:
+def _reach(site: Site, live: Side, shadow: Generation, watch: Watch) -> Outcome:
     """Bring a generation to the very place where the live one stands in the reader's moment, in the log and in what was decided."""
     vector, met = _standing(site, live)
     outcome = site.fill(shadow, up_to(site, vector), watch.events, met)
     with shadow.snapshot() as reader:
-        streams = parked_only_in(reader, live)
+        streams = parked_only_in(reader, live.reader)
     if streams:
         retry(Rule(site.projection, site.registry, met), shadow, site.now, only=streams)
     return outcome
 
 
-def _standing(site: Site, reader: Reader) -> tuple[Vector, InForce]:
-    """Return how far a generation is, and which decisions it has met.
+def _standing(site: Site, live: Side) -> tuple[Vector, InForce]:
+    """Return how far a generation is, and which decisions it has met; all of them, where it was built by another version.
 
     First the vector: by this read the moment is chosen. What is recorded after it is in the list too, and waits in the
-    reader; what had been met before it is in the list, and does not.
+    reader; what had been met before it is in the list, and does not. Another rule applies what fails in this one: it is to
+    meet what was decided about that when it comes to it, because it will not come to it again.
     """
-    vector = site.vector(reader)
+    vector = site.vector(live.reader)
     with site.decisions() as in_force:
-        return vector, in_force.only(lambda decision: has_met(reader, decision))
+        return vector, in_force.only(lambda decision: live.version != site.projection.version or has_met(live.reader, decision))
 
 
 def _beside_snapshot(site: Site, live: Side, shadow: Generation, progress: Progress) -> Comparison:

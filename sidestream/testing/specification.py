@@ -14,8 +14,8 @@ import msgspec
 from sidestream.adapters.memory_log import MemoryLog
 from sidestream.adapters.memory_read_model import MemoryGeneration
 from sidestream.applying.applied import BOOKKEEPING, PARKED_EVENTS, ParkedEvent
+from sidestream.applying.decoding import Rule
 from sidestream.applying.projector import Projector
-from sidestream.applying.rules import Rule
 from sidestream.errors import ConfigurationError
 from sidestream.ports import Query
 from sidestream.projection import Key, Projection, Table

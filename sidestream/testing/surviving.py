@@ -18,8 +18,8 @@ from sidestream.adapters.memory_log import MemoryLog
 from sidestream.adapters.memory_read_model import MemoryGeneration
 from sidestream.applying.applied import BOOKKEEPING
 from sidestream.applying.dead_letters import parked_events, retry
+from sidestream.applying.decoding import Rule
 from sidestream.applying.projector import Projector
-from sidestream.applying.rules import Rule
 from sidestream.event import Envelope
 from sidestream.ports import LogEntry, LogExtent, Query, Reader, Unit
 from sidestream.projection import Projection, Rows

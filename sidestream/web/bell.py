@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sidestream.web.deliveries import all_taken, subscription, subscriptions_of, taken
 from sidestream.web.problems import problem
 
 Ring = Callable[[str], object]
@@ -21,10 +22,6 @@ Ring = Callable[[str], object]
 
 BELL_PATH: Final = "/bell/"
 MAX_BELL_BYTES: Final = 64 * 1024 * 1024
-MAX_EVENTS: Final = 100
-"""Events in one bell: as many as the component has workers (`concurrency`), so that a bell under load is full and rings at once."""
-MAX_WAIT_MS: Final = 10
-"""How long the sidecar waits for a bell to fill: the latency at rest (measured: 5-50 made no difference under load)."""
 
 
 class _Entry(msgspec.Struct, gc=False):
@@ -35,18 +32,7 @@ class _Delivery(msgspec.Struct, gc=False):
     entries: list[_Entry] | None = None
 
 
-class _Status(msgspec.Struct, gc=False):
-    entryId: str  # noqa: N815 - the sidecar's word
-    status: str = "SUCCESS"
-
-
-class _Answer(msgspec.Struct, gc=False):
-    statuses: list[_Status]
-
-
 _decode: Final = msgspec.json.Decoder(_Delivery).decode
-_encode: Final = msgspec.json.Encoder().encode
-_SINGLE: Final = b'{"status":"SUCCESS"}'
 
 
 def subscribe(app: FastAPI, pubsub: str, topics: Iterable[str], ring: Ring) -> None:
@@ -61,28 +47,8 @@ def subscribe(app: FastAPI, pubsub: str, topics: Iterable[str], ring: Ring) -> N
     subscriptions = subscriptions_of(app)
     for topic in topics:
         path = BELL_PATH + quote(topic, safe="")
-        subscriptions.append(_subscription(pubsub, topic, path))
+        subscriptions.append(subscription(pubsub, topic, path))
         app.add_route(BELL_PATH + topic, _bell(topic, ring), methods=["POST"], include_in_schema=False)
-
-
-def subscriptions_of(app: FastAPI) -> list[dict[str, object]]:
-    """Return the list that /dapr/subscribe answers; the first call adds the route."""
-    found: list[dict[str, object]] | None = getattr(app.state, "subscriptions", None)
-    if found is not None:
-        return found
-    subscriptions: list[dict[str, object]] = []
-
-    async def listed(_: Request) -> Response:
-        return Response(_encode(subscriptions), media_type="application/json")
-
-    app.state.subscriptions = subscriptions
-    app.add_route("/dapr/subscribe", listed, methods=["GET"], include_in_schema=False)
-    return subscriptions
-
-
-def _subscription(pubsub: str, topic: str, path: str) -> dict[str, object]:
-    bulk = {"enabled": True, "maxMessagesCount": MAX_EVENTS, "maxAwaitDurationMs": MAX_WAIT_MS}
-    return {"pubsubname": pubsub, "topic": topic, "route": path, "bulkSubscribe": bulk}
 
 
 def _bell(topic: str, ring: Ring) -> Callable[[Request], Awaitable[Response]]:
@@ -96,8 +62,7 @@ def _bell(topic: str, ring: Ring) -> Callable[[Request], Awaitable[Response]]:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return problem(HTTPStatus.BAD_REQUEST, f"Expected a delivery by the sidecar: {error}", code="invalid-delivery")
         ring(topic)
-        answer = _SINGLE if entries is None else _encode(_Answer([_Status(entry.entryId) for entry in entries]))
-        return Response(answer, media_type="application/json")
+        return taken() if entries is None else all_taken(entry.entryId for entry in entries)
 
     return bell
 

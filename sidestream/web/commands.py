@@ -13,7 +13,7 @@ command that is refused has done nothing: its key is free again, and a repeat is
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 from starlette.responses import Response
@@ -53,14 +53,10 @@ class _Kept(msgspec.Struct, frozen=True):
     correlation: str
 
 
-class CommandStore(Answers, Protocol):
-    """What answers are kept in: the part of the store that takes claims."""
-
-
 class Commands(msgspec.Struct, frozen=True):
     """Answers commands on the aggregates of one store."""
 
-    answers: CommandStore
+    answers: Answers
 
     def carry_out(
         self,

@@ -13,7 +13,7 @@ service for it.
 
 import re
 from collections.abc import Collection, Iterable
-from typing import Annotated, Any, Final, Protocol
+from typing import Annotated, Any, Final
 
 import msgspec
 from fastapi import Depends, Header
@@ -35,25 +35,6 @@ _WAIT: Final = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)(ms|s)")
 # ── commands ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Counted(Protocol):
-    """An event that was counted: `Published`, a place of a command's answer, a `Place`."""
-
-    @property
-    def topic(self) -> str:
-        """The topic."""
-        ...
-
-    @property
-    def producer(self) -> str:
-        """Who counts."""
-        ...
-
-    @property
-    def sequence(self) -> int:
-        """The number."""
-        ...
-
-
 _TOLD: Final = {"description": "the events of this command, to be sent with a query that must see them", "schema": {"type": "string"}}
 
 
@@ -62,9 +43,9 @@ def tells_consistency(status: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"headers": {CONSISTENCY: _TOLD}}}
 
 
-def tell_consistency(response: Response, places: Iterable[Counted]) -> None:
+def tell_consistency(response: Response, places: Iterable[Place]) -> None:
     """Add the header to a command's answer; nothing where it made no event."""
-    if token := token_of(Place(each.topic, each.producer, each.sequence) for each in places):
+    if token := token_of(places):
         response.headers[CONSISTENCY] = token
 
 

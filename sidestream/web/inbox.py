@@ -22,7 +22,7 @@ from starlette.responses import Response
 
 from sidestream.errors import SidestreamError
 from sidestream.logs.replaying import is_replayed
-from sidestream.web.bell import MAX_EVENTS, MAX_WAIT_MS, subscriptions_of
+from sidestream.web.deliveries import all_taken, subscription, subscriptions_of, taken
 from sidestream.web.problems import problem
 
 Keep = Callable[[str, Sequence[bytes]], object]
@@ -44,18 +44,7 @@ class _Delivery(msgspec.Struct, gc=False):
     entries: list[_Entry]
 
 
-class _Status(msgspec.Struct, gc=False):
-    entryId: str  # noqa: N815 - the sidecar's word
-    status: str = "SUCCESS"
-
-
-class _Answer(msgspec.Struct, gc=False):
-    statuses: list[_Status]
-
-
 _decode: Final = msgspec.json.Decoder(_Delivery).decode
-_encode: Final = msgspec.json.Encoder().encode
-_SINGLE: Final = b'{"status":"SUCCESS"}'
 
 
 def collect(app: FastAPI, pubsub: str, app_id: str, topics: Iterable[str], keep: Keep) -> None:
@@ -71,14 +60,13 @@ def collect(app: FastAPI, pubsub: str, app_id: str, topics: Iterable[str], keep:
     subscriptions = subscriptions_of(app)
     for topic in topics:
         path, undelivered = INBOX_PATH + quote(topic, safe=""), f"{topic}{UNDELIVERED}{app_id}"
-        subscriptions.append({**_subscription(pubsub, topic, path), "deadLetterTopic": undelivered})
-        subscriptions.append(_subscription(pubsub, undelivered, path))
+        subscriptions.append({**_raw_subscription(pubsub, topic, path), "deadLetterTopic": undelivered})
+        subscriptions.append(_raw_subscription(pubsub, undelivered, path))
         app.add_route(INBOX_PATH + topic, _door(topic, keep), methods=["POST"], include_in_schema=False)
 
 
-def _subscription(pubsub: str, topic: str, path: str) -> dict[str, object]:
-    bulk = {"enabled": True, "maxMessagesCount": MAX_EVENTS, "maxAwaitDurationMs": MAX_WAIT_MS}
-    return {"pubsubname": pubsub, "topic": topic, "route": path, "bulkSubscribe": bulk, "metadata": {"rawPayload": "true"}}
+def _raw_subscription(pubsub: str, topic: str, path: str) -> dict[str, object]:
+    return {**subscription(pubsub, topic, path), "metadata": {"rawPayload": "true"}}
 
 
 def _door(topic: str, keep: Keep) -> Callable[[Request], Awaitable[Response]]:
@@ -88,14 +76,14 @@ def _door(topic: str, keep: Keep) -> Callable[[Request], Awaitable[Response]]:
             entries = _decode(body).entries
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             if is_replayed(body):
-                return Response(_SINGLE, media_type="application/json")
+                return taken()
             detail = f"Expected a bulk delivery with raw payloads by the sidecar: {error}. Is the subscription this app's own?"
             return _held_back(topic, detail, "invalid-delivery")
         try:
             await run_in_threadpool(keep, topic, [wire for entry in entries if not is_replayed(wire := entry.event or b"")])
         except SidestreamError as error:
             return _held_back(topic, str(error), error.code)
-        return Response(_encode(_Answer([_Status(entry.entryId) for entry in entries])), media_type="application/json")
+        return all_taken(entry.entryId for entry in entries)
 
     return door
 

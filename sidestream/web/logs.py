@@ -14,7 +14,7 @@ _FIRST: Final = ["timestamp", "level", "event"]
 _logfmt: Final = structlog.processors.LogfmtRenderer(key_order=_FIRST, drop_missing=True, bool_as_flag=False)
 
 
-def log_to_stderr(level: int = logging.INFO) -> None:
+def log_to_stderr() -> None:
     """Send all logs of this process to stderr."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -24,15 +24,15 @@ def log_to_stderr(level: int = logging.INFO) -> None:
     ]
     structlog.configure(
         processors=[*shared, _render],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=_render, foreign_pre_chain=shared))
-    logging.basicConfig(handlers=[handler], level=level, force=True)
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
     for chatty in ("httpx", "uvicorn.error"):  # a line per request, and four per start that say nothing
-        logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 def _render(logger: WrappedLogger, name: str, fields: EventDict) -> str:

@@ -26,7 +26,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sidestream.applying.consistency import Place, examine
 from sidestream.backbone import Backbone
 from sidestream.errors import StoreAway
-from sidestream.hosting.host import ProjectionHost, View
+from sidestream.hosting.host import ProjectionHost
+from sidestream.hosting.serving import View
 from sidestream.identifiers import now
 from sidestream.logs.inbox import Inbox, arrived
 from sidestream.ports import EventLog, Reader, ReadModels

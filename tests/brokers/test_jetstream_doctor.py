@@ -1,11 +1,13 @@
 """What the doctor sees in a real JetStream: streams that are missing, that forget, that hold their own dead letters."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from sidestream.adapters.jetstream_streams import open_streams
+from sidestream.adapters.jetstream_rewriter import JetStreamEnds
+from sidestream.adapters.jetstream_streams import address_of, open_streams
 from sidestream.adapters.nats_requests import NatsRequests
 from sidestream.doctor.broker_probes import probe_broker
 from sidestream.doctor.patient import BrokerSeen
@@ -30,8 +32,6 @@ def server(broker_server: Callable[[str], Server]) -> Server:
 
 @pytest.fixture
 def requests(server: Server) -> Iterator[NatsRequests]:
-    from sidestream.adapters.jetstream_streams import address_of
-
     asking = NatsRequests(address_of({"natsurl": server.address}, "test"))
     yield asking
     asking.close()
@@ -70,6 +70,19 @@ def test_dead_letters_in_the_same_stream_are_seen(server: Server, requests: Nats
     made(requests, "doctor_all", '"subjects": ["doctor-all", "doctor-all.>"]')
     (topic,) = seen(server, tmp_path, "doctor-all", "tally").topics
     assert topic.undelivered == {"doctor-all.undelivered.tally": topic.stream}
+
+
+def test_a_topic_whose_beginning_is_gone_is_seen_until_it_is_written_anew(server: Server, tmp_path: Path) -> None:
+    address = address_of({"natsurl": server.address}, "test")
+    with closing(JetStreamEnds(address)) as ends:
+        ends.begin("doctor-anew", b"1")
+        ends.append("doctor-anew", [b"2", b"3"])
+        ends.forget_before("doctor-anew", "3")
+        (gone,) = seen(server, tmp_path, "doctor-anew").topics
+        ends.forget_before("doctor-anew", ends.begin("doctor-anew", b"1"))
+        ends.append("doctor-anew", [b"2", b"3"])
+        (anew,) = seen(server, tmp_path, "doctor-anew").topics
+    assert (gone.gone_to, anew.gone_to) == ("2", "")
 
 
 def test_a_server_that_is_away_is_said(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from sidestream.adapters.memory_read_model import MemoryGeneration
 from sidestream.applying.applied import BOOKKEEPING
+from sidestream.applying.decoding import Rule
 from sidestream.applying.projector import Projector
-from sidestream.applying.rules import Rule
 from sidestream.event import Counted, Envelope, NewEvent, encode_event
 from sidestream.logs.inbox import Inbox, arrived
 from sidestream.projection import Projection, Rows, Table

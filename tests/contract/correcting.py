@@ -10,9 +10,9 @@ import pytest
 from sidestream.applying.applied import BOOKKEEPING
 from sidestream.applying.corrections import BESIDE, Correction, Corrections, InForce, checked, with_data
 from sidestream.applying.dead_letters import Letter, drain, letters_about, parked_events, parked_streams
+from sidestream.applying.decoding import Rule
 from sidestream.applying.missing import give_up
 from sidestream.applying.projector import Projector
-from sidestream.applying.rules import Rule
 from sidestream.ports import Generation, ReadModels
 from tests.contract.bank import ACCOUNTS, REGISTRY, TOPIC, Balances, Bank
 

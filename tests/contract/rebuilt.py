@@ -13,8 +13,8 @@ import msgspec
 import pytest
 
 from sidestream.adapters.memory_log import MemoryLog
+from sidestream.applying.decoding import Rule
 from sidestream.applying.projector import Projector
-from sidestream.applying.rules import Rule
 from sidestream.event import Counted, Envelope, NewEvent, encode_event
 from sidestream.ports import Query, ReadModels
 from sidestream.projection import Projection, Rows, Table

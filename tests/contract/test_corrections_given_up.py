@@ -12,8 +12,8 @@ import pytest
 
 from sidestream.applying.corrections import Correction, GivenUp, InForce
 from sidestream.applying.dead_letters import drain, parked_events, parked_streams, retry
+from sidestream.applying.decoding import Rule
 from sidestream.applying.missing import Missing, missing_in, missing_versions
-from sidestream.applying.rules import Rule
 from sidestream.applying.versions import Versions
 from sidestream.errors import InvalidEvent
 from sidestream.hosting.followed import Errand, Following

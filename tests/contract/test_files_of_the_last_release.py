@@ -17,8 +17,8 @@ from sidestream.adapters.sqlite_read_model import SqliteReadModels
 from sidestream.applying.applied import BOOKKEEPING, CHECKPOINTS, COUNTS
 from sidestream.applying.corrections import CORRECTIONS, Corrections, InForce
 from sidestream.applying.dead_letters import parked_events, parked_streams, retry
+from sidestream.applying.decoding import Rule
 from sidestream.applying.projector import Projector
-from sidestream.applying.rules import Rule
 from sidestream.errors import ConfigurationError, SidestreamError, StoreAway, UnreadableGeneration
 from sidestream.event import decode_event
 from sidestream.logs.inbox import arrived

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,10 +12,11 @@ from sidestream.errors import StoreAway
 from sidestream.event import Envelope
 from sidestream.hosting.health import SILENT_SWEEPS, Bells
 from sidestream.hosting.host import ProjectionHost
-from sidestream.hosting.lag import Lag, measure
-from sidestream.ports import ReadModels
+from sidestream.hosting.lag import MOST_COUNTED, Lag, measure
+from sidestream.ports import LogEntry, ReadModels
 from sidestream.projection import Rows
 from sidestream.rebuilding.rebuild import rebuild
+from tests.contract.kept_open import kept_open
 from tests.contract.test_hosting import REGISTRY, AwayNowAndThen, Hits, HitsOfNextVersion, hits, host_of, now, wires
 from tests.waiting import until
 
@@ -124,10 +126,8 @@ async def test_a_log_that_goes_away_is_said_and_the_app_stays_ready(read_models:
         await until(lambda: host.log_away() == "")
 
 
-async def test_an_app_that_starts_without_its_log_serves_what_was_built_before(
-    read_models: ReadModels, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(read_models, "close", lambda: None)  # the same adapter serves the second run
+async def test_an_app_that_starts_without_its_log_serves_what_was_built_before(read_models: ReadModels) -> None:
+    read_models = kept_open(read_models)  # for the second run
     log = AwayNowAndThen()
     log.away = True
     async with host_of(log, read_models, sweep_seconds=0.02) as host:
@@ -140,7 +140,6 @@ async def test_an_app_that_starts_without_its_log_serves_what_was_built_before(
     async with host_of(log, read_models, sweep_seconds=0.02) as host:
         await until(lambda: host.log_away() != "" and host.not_ready() == "")
         assert hits(host) == 3
-    monkeypatch.undo()
 
 
 class DatabaseAway:
@@ -188,3 +187,21 @@ def test_the_lag_is_in_events_in_the_logs_time_and_in_the_age_of_the_oldest() ->
     assert measure(log, "hits", "1", now_ms=11_000, most=1) == Lag(1, True, 3.0, 9.0)
     assert measure(log, "hits", "3", now_ms=11_000) == Lag()
     assert measure(log, "nothing", "", now_ms=11_000) == Lag()
+
+
+class Noting(MemoryLog):
+    """Notes how many entries it was asked for."""
+
+    most_asked = 0
+
+    def read(self, topic: str, start: str | None, limit: int) -> Sequence[LogEntry]:
+        self.most_asked = max(self.most_asked, limit)
+        return super().read(topic, start, limit)
+
+
+def test_looking_how_far_behind_reads_no_more_than_a_thousand_and_a_few() -> None:
+    log = Noting()
+    log.record("hits", wires(1, 1_500))
+    found = measure(log, "hits", "", now_ms=0)
+    assert (found.events, found.more, MOST_COUNTED) == (1_000, True, 1_000)
+    assert log.most_asked <= 1_010

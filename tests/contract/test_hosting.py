@@ -15,6 +15,7 @@ from sidestream.ports import ReadModels
 from sidestream.projection import Projection, Rows, Table
 from sidestream.rebuilding.rebuild import rebuild
 from sidestream.registry import Category, EventType, Registry
+from tests.contract.kept_open import kept_open
 from tests.waiting import until
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # a sqlite3 connection of a thread pool's thread is closed with it
@@ -103,8 +104,8 @@ async def test_without_any_bell_the_sweep_reads_the_log(read_models: ReadModels)
         await until(lambda: hits(host) == 3)
 
 
-async def test_it_goes_on_where_it_stopped(read_models: ReadModels, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read_models, "close", lambda: None)  # the same adapter serves the second run
+async def test_it_goes_on_where_it_stopped(read_models: ReadModels) -> None:
+    read_models = kept_open(read_models)  # for the second run
     log = MemoryLog()
     log.record("hits", wires(1, 3))
     async with host_of(log, read_models) as host:
@@ -113,7 +114,6 @@ async def test_it_goes_on_where_it_stopped(read_models: ReadModels, monkeypatch:
     async with host_of(log, read_models) as host:
         await until(lambda: hits(host) == 5)
         assert host.totals()["g1"].applied == 2
-    monkeypatch.undo()
 
 
 async def test_a_log_that_is_away_is_waited_for_and_said(read_models: ReadModels) -> None:

@@ -18,6 +18,7 @@ from sidestream.rebuilding.log_until import after_positions
 from sidestream.rebuilding.rebuild import build_scratch, rebuild, verify
 from sidestream.rebuilding.switching import switch
 from sidestream.rebuilding.verifying import Watch
+from tests.contract.kept_open import kept_open
 from tests.contract.test_hosting import REGISTRY, Hit, Hits, HitsOfNextVersion, hits, host_of, now, wires
 from tests.waiting import until
 
@@ -77,9 +78,9 @@ def site_of(projection: Projection, log: MemoryLog, read_models: ReadModels) -> 
 
 @pytest.mark.parametrize(("projection", "said"), OTHERS)
 async def test_the_app_says_what_differs_and_what_to_do_and_applies_nothing(
-    read_models: ReadModels, monkeypatch: pytest.MonkeyPatch, projection: Projection, said: str
+    read_models: ReadModels, projection: Projection, said: str
 ) -> None:
-    monkeypatch.setattr(read_models, "close", lambda: None)  # the same adapter serves the second run
+    read_models = kept_open(read_models)  # for the second run
     log = built(read_models)
     log.record("hits", wires(4, 2))
     async with host_of(log, read_models, sweep_seconds=0.02, projection=projection) as host:
@@ -92,7 +93,6 @@ async def test_the_app_says_what_differs_and_what_to_do_and_applies_nothing(
         assert reader.count(PARKED_EVENTS) == 0
     async with host_of(log, read_models, sweep_seconds=0.02) as host:  # the change was taken back
         await until(lambda: hits(host) == 5 and host.not_ready() == "")
-    monkeypatch.undo()
 
 
 def test_nothing_is_built_from_it(read_models: ReadModels) -> None:

@@ -22,8 +22,8 @@ from sidestream.adapters.postgres_read_model import PostgresReadModels
 from sidestream.adapters.sqlite_read_model import SqliteReadModels
 from sidestream.applying.applied import BOOKKEEPING, COUNTS
 from sidestream.applying.dead_letters import parked_events
+from sidestream.applying.decoding import Rule
 from sidestream.applying.projector import Projector
-from sidestream.applying.rules import Rule
 from sidestream.event import Counted, Envelope, NewEvent, encode_event
 from sidestream.ports import LogEntry, Query, ReadModels
 from sidestream.projection import Projection, Rows, Table

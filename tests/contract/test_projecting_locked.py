@@ -20,8 +20,8 @@ from sidestream.adapters.memory_log import MemoryLog
 from sidestream.adapters.postgres_read_model import PostgresReadModels
 from sidestream.adapters.sqlite_generation import LOCK_SECONDS as LONGEST_WAIT
 from sidestream.adapters.sqlite_read_model import SqliteReadModels
+from sidestream.applying.decoding import Rule
 from sidestream.applying.projector import Projector
-from sidestream.applying.rules import Rule
 from sidestream.errors import StoreAway, TryAgain
 from sidestream.event import Envelope
 from sidestream.hosting.host import ProjectionHost

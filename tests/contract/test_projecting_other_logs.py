@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from sidestream.adapters.memory_log import MemoryLog
-from sidestream.applying.dead_letters import parked_streams
+from sidestream.applying.dead_letters import parked_events, parked_streams
 from sidestream.applying.log_reading import FIRST_ENTRIES
 from sidestream.errors import ForeignPosition, HistoryTrimmed
 from sidestream.ports import LogEntry, LogExtent
@@ -23,6 +23,16 @@ def test_another_log_under_the_same_name_does_not_take_the_read_model_back(bank:
     outcome = bank.new_projector().catch_up()
     assert bank.accounts() == {"account-a": (10, "1 2 3 4")}
     assert outcome.duplicates == 3
+
+
+def test_another_log_is_told_apart_also_where_something_unreadable_stands_at_the_checkpoint(bank: Bank) -> None:
+    bank.record(b"garbage")
+    bank.projector.catch_up()
+    bank.log.flush(TOPIC)
+    bank.record(b"other garbage", bank.wire("account-a", 1))
+    bank.new_projector().catch_up()
+    assert sorted(letter.wire for letter in parked_events(bank.generation)) == [b"garbage", b"other garbage"]
+    assert bank.new_projector().catch_up().duplicates == 0, "it goes on where it was"
 
 
 class OtherKind(MemoryLog):

@@ -2,7 +2,7 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from sidestream.applying.applied import BOOKKEEPING, HEADS
-from sidestream.errors import ReadModelError, RefusedByStore, UnknownGeneration, UnreadableGeneration
-from sidestream.ports import Condition, Generation, Query, ReadModels, shape_of
+from sidestream.errors import ConfigurationError, ReadModelError, RefusedByStore, UnknownGeneration, UnreadableGeneration
+from sidestream.ports import Condition, Generation, GenerationInfo, Query, ReadModels, shape_of
 from sidestream.projection import Newest, Table
 
 
@@ -194,6 +194,11 @@ def test_transactions_of_many_threads_lose_no_update(read_models: ReadModels) ->
         own.close()
 
 
+def test_a_key_that_may_be_empty_is_refused_before_any_adapter_sees_it() -> None:
+    with pytest.raises(ConfigurationError, match="table item: expected a key of columns that are never empty, found note: .*Declare"):
+        Table(Item, key=("name", "note"))
+
+
 # ── generations ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -217,8 +222,79 @@ def test_the_live_generation_cannot_be_dropped(read_models: ReadModels) -> None:
     name = read_models.create(1, TABLES, "")
     read_models.mark_ready(name)
     read_models.switch(name)
-    with pytest.raises(ReadModelError, match="live"):
+    _write_a_row(read_models, name)
+    with pytest.raises(ReadModelError, match=f"generation {name} is live. Switch to another one first."):
         read_models.drop(name)
+    assert _is_there_and_live(read_models, name)
+
+
+def _write_a_row(read_models: ReadModels, name: str) -> None:
+    with closing(read_models.open(name)) as generation, generation.unit() as unit:
+        unit.write(ITEMS, [item("x")])
+
+
+def _is_there_and_live(read_models: ReadModels, name: str) -> bool:
+    with closing(read_models.open(name)) as generation, generation.snapshot() as reader:
+        return reader.count(ITEMS) == 1 and [info.name for info in read_models.generations() if info.live] == [name]
+
+
+class Looked:
+    """What to do once, as soon as somebody has looked at the generations."""
+
+    def __init__(self) -> None:
+        self.then: Callable[[], object] | None = None
+
+    def at(self, found: Sequence[GenerationInfo]) -> Sequence[GenerationInfo]:
+        then, self.then = self.then, None
+        if then is not None:
+            then()
+        return found
+
+
+def _with_somebody_else(adapter: str, request: pytest.FixtureRequest, tmp_path: Path) -> tuple[ReadModels, ReadModels, Looked]:
+    """Return the same read models twice: those that somebody comes in between of, and his."""
+    looked = Looked()
+    if adapter == "sqlite":
+        from sidestream.adapters.sqlite_read_model import SqliteReadModels
+
+        class SqliteLooked(SqliteReadModels):
+            def generations(self) -> Sequence[GenerationInfo]:
+                return looked.at(super().generations())
+
+        return SqliteLooked(tmp_path / "tally"), SqliteReadModels(tmp_path / "tally"), looked
+    from sidestream.adapters.postgres_read_model import PostgresReadModels
+
+    class PostgresLooked(PostgresReadModels):
+        def generations(self) -> Sequence[GenerationInfo]:
+            return looked.at(super().generations())
+
+    database = request.getfixturevalue("postgres_database")
+    return PostgresLooked(database, "tally"), PostgresReadModels(database, "tally"), looked
+
+
+@pytest.mark.parametrize("adapter", ["sqlite", "postgres"])
+def test_a_generation_that_becomes_live_while_it_is_dropped_stays(adapter: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    ours, theirs, looked = _with_somebody_else(adapter, request, tmp_path)
+    with closing(ours), closing(theirs):
+        name = ours.create(1, TABLES, "")
+        ours.mark_ready(name)
+        _write_a_row(ours, name)
+        looked.then = lambda: theirs.switch(name)
+        with pytest.raises(ReadModelError, match=f"generation {name} is live. Switch to another one first."):
+            ours.drop(name)
+        assert _is_there_and_live(ours, name)
+
+
+@pytest.mark.parametrize("adapter", ["sqlite", "postgres"])
+def test_of_two_that_drop_a_generation_the_slower_is_told_that_there_is_none(
+    adapter: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    ours, theirs, looked = _with_somebody_else(adapter, request, tmp_path)
+    with closing(ours), closing(theirs):
+        name = ours.create(1, TABLES, "")
+        looked.then = lambda: theirs.drop(name)
+        with pytest.raises(UnknownGeneration, match=name):
+            ours.drop(name)
 
 
 def test_a_name_is_not_given_twice(read_models: ReadModels) -> None:

@@ -138,6 +138,21 @@ def test_a_moment_cuts_the_log_where_it_was(read_models: ReadModels) -> None:
     assert pages(read_models, made.generation) == {"/a": 2, "/b": 2}
 
 
+def test_a_moment_that_is_to_come_is_now_whatever_the_traffic(web: Web, read_models: ReadModels) -> None:
+    """An event comes with every step."""
+    last, told = web.log.extent("hits").last, 0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal told
+        told += 1
+        assert told < 1000, "it never ends"
+        web.record("hits", "/meanwhile")
+
+    made = build_scratch(site_of(web, read_models), after_time(10**15), progress)
+    assert made.applied["hits"] == last
+    assert "/meanwhile" not in pages(read_models, made.generation)
+
+
 def test_any_two_generations_can_be_compared(web: Web, read_models: ReadModels) -> None:
     live = built(web, read_models).generation
     scratch = build_scratch(site_of(web, read_models), after_positions(web.log, {"hits": "1499"}), silent).generation

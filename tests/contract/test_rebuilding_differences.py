@@ -11,7 +11,8 @@ from sidestream.adapters.sqlite_read_model import SqliteReadModels
 from sidestream.errors import ReadModelError
 from sidestream.event import Envelope
 from sidestream.ports import ReadModels
-from sidestream.projection import Rows
+from sidestream.projection import Column, Rows
+from sidestream.rebuilding.comparing import read_as
 from sidestream.rebuilding.switching import switch
 from tests.contract.rebuilt import PAGES, Hits, HitsNow, Impure, Page, Picky, SameInNextVersion, Web, built, pages, site_of, states, wire
 
@@ -26,6 +27,11 @@ def test_a_rule_that_is_not_pure_fails_the_rebuild_and_the_row_is_shown(web: Web
     (row,) = failed.comparison.shown
     assert (row.key, row.left, row.right) == ({"page": "/odd"}, {"page": "/odd", "hits": 2}, {"page": "/odd", "hits": 10})
     assert states(read_models) == {first.generation: "live", failed.generation: "held"}
+
+
+def test_a_generation_of_an_older_release_whose_key_was_declared_as_maybe_empty_is_read_all_the_same() -> None:
+    columns = [Column("page", "text", nullable=True), Column("note", "text", nullable=True), Column("hits", "integer")]
+    assert read_as("page", ("page",), columns).columns == (Column("page", "text"), *columns[1:])
 
 
 def test_accepting_is_for_a_new_version_only(web: Web, read_models: ReadModels) -> None:

@@ -6,7 +6,6 @@ model adapter.
 
 import asyncio
 from contextlib import AsyncExitStack
-from typing import Any
 
 import pytest
 
@@ -17,6 +16,7 @@ from sidestream.projection import Projection
 from sidestream.rebuilding.keeping import kept_for_programs, why_kept
 from sidestream.rebuilding.rebuild import Rebuilt
 from sidestream.rebuilding.switching import drop, roll_back
+from tests.contract.kept_open import kept_open
 from tests.contract.rebuilt import REGISTRY, Hits, HitsNow, SameInNextVersion, Web, built, now, site_of, states
 from tests.waiting import until
 
@@ -27,22 +27,8 @@ class SameInThirdVersion(Hits):
     version = 3
 
 
-class Shared:
-    """Read models that several programs use at once; the first that ends does not close them for the others."""
-
-    def __init__(self, read_models: ReadModels) -> None:
-        self._read_models = read_models
-
-    def close(self) -> None:
-        """Whoever made them closes them."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._read_models, name)
-
-
 def host_of(web: Web, read_models: ReadModels, projection: Projection) -> ProjectionHost:
-    shared: Any = Shared(read_models)
-    return ProjectionHost(projection, REGISTRY, web.log, shared, now=now, sweep_seconds=0.02)
+    return ProjectionHost(projection, REGISTRY, web.log, kept_open(read_models), now=now, sweep_seconds=0.02)
 
 
 async def rebuilt(web: Web, read_models: ReadModels, projection: Projection) -> Rebuilt:

@@ -9,10 +9,12 @@ import pytest
 from sidestream.adapters.sqlite_read_model import SqliteReadModels
 from sidestream.errors import ReadModelError
 from sidestream.ports import ReadModels
-from sidestream.rebuilding.rebuild import verify
-from sidestream.rebuilding.switching import drop, switch
+from sidestream.rebuilding.building import silent
+from sidestream.rebuilding.rebuild import rebuild_at, verify
+from sidestream.rebuilding.switching import drop, roll_back, switch
+from sidestream.rebuilding.verifying import Watch
 from tests.contract.rebuilt import UNWATCHED, HitsNow, Web, built, pages, site_of, states
-from tests.contract.taking_away import Take, everywhere, file_of
+from tests.contract.taking_away import Take, everywhere, file_of, taken_away
 
 
 @everywhere
@@ -42,6 +44,18 @@ def test_where_nothing_could_be_compared_nothing_that_was_ever_live_is_dropped(k
     assert pages(read_models, first) == counted
 
 
+@taken_away
+def test_where_nothing_could_be_compared_what_was_rolled_back_from_stays_too(kept: tuple[ReadModels, Take], web: Web) -> None:
+    """It was live, though no `rollback` goes to it any more; and its rows were compared with nothing."""
+    read_models, take = kept
+    for _ in range(2):
+        built(web, read_models)
+    roll_back(site_of(web, read_models))
+    take("g1")
+    assert built(web, read_models).dropped == ()
+    assert states(read_models) == {"g1": "ready", "g2": "ready", "g3": "live"}
+
+
 @everywhere
 def test_a_new_version_needs_no_accept_either(kept: tuple[ReadModels, Take], web: Web) -> None:
     read_models, take = kept
@@ -58,6 +72,24 @@ def test_switching_leaves_a_broken_one_as_well(kept: tuple[ReadModels, Take], we
     switch(site_of(web, read_models), first)
     assert states(read_models) == {first: "live", second: "ready"}
     assert pages(read_models, first)["/later"] == 1
+
+
+@taken_away
+def test_the_pointer_moves_to_nothing_that_was_taken_away_while_it_was_compared(kept: tuple[ReadModels, Take], web: Web) -> None:
+    read_models, take = kept
+    first = built(web, read_models).generation
+    taken: list[str] = []
+
+    def rows(done: int, total: int) -> None:
+        if done and not taken:
+            taken.append("g2")
+            take("g2")
+
+    with pytest.raises(ReadModelError):  # in a file it is found before the move; a database has refused to write before that
+        rebuild_at(site_of(web, read_models), Watch(silent, rows))
+    assert states(read_models) == {first: "live", "g2": "building"}
+    done = built(web, read_models)
+    assert (done.generation, done.live, done.dropped) == ("g3", True, ("g2",))
 
 
 @everywhere

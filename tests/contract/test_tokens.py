@@ -11,6 +11,7 @@ from sidestream.applying.corrections import BESIDE, Correction, Corrections
 from sidestream.errors import StoreAway
 from sidestream.ports import LogEntry, ReadModels
 from sidestream.rebuilding.rebuild import rebuild
+from tests.contract.kept_open import kept_open
 from tests.contract.test_hosting import REGISTRY, Hits, HitsOfNextVersion, hits, host_of, now, wires
 from tests.waiting import until
 
@@ -95,8 +96,8 @@ async def test_a_decision_about_the_parked_event_ends_the_matter_at_the_next_swe
         corrections.close()
 
 
-async def test_a_commit_of_another_replica_wakes_who_waits(read_models: ReadModels, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read_models, "close", lambda: None)  # both replicas share the adapter
+async def test_a_commit_of_another_replica_wakes_who_waits(read_models: ReadModels) -> None:
+    read_models = kept_open(read_models)  # both replicas share them
     log = MemoryLog()
     async with host_of(log, read_models, sweep_seconds=0.05) as one, host_of(log, read_models) as other:
         await until(lambda: one.caught_up and other.caught_up)
@@ -105,7 +106,6 @@ async def test_a_commit_of_another_replica_wakes_who_waits(read_models: ReadMode
         log.record("hits", wires(1, 1))
         other.ring("hits")
         assert (await waiting)[0].applied
-    monkeypatch.undo()
 
 
 class NeverEnding(MemoryLog):

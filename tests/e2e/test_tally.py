@@ -3,10 +3,12 @@
 import random
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from events.votes import VoteCast, vote_stream
 from projections.tally import bootstrap
+from sidestream.cli.asking import Told
 from sidestream.testing import Happened, happened, stranger
 from tests.e2e.read_side import ReadSide, reading
 
@@ -96,6 +98,17 @@ def test_an_event_that_cannot_be_applied_holds_up_nobody(tally: ReadSide) -> Non
     (generation,) = tally.get("/generations")["generations"]
     assert (generation["name"], generation["live"], generation["following"]) == ("g1", True, True)
     assert generation["since_start"] == {"applied": 2, "unhandled": 0, "duplicates": 1, "parked": 2, "released": 0}
+
+
+def test_the_command_line_understands_what_it_says_of_itself(tally: ReadSide) -> None:
+    again = stranger("votes", b'{"specversion":"1.0","id":"x","source":"/elsewhere","type":"vote.cast","data":{"poll":7}}')
+    tally.tell(again, again)
+    told = msgspec.json.decode(tally.client.get("/generations").content, type=Told)
+    assert (told.projection, told.of("g1").duplicates, told.of("g2").duplicates) == ("tally", 1, None)
+    assert told.of("g1").rate is not None
+    assert told.health.bells is not None
+    assert told.health.sweeps is not None
+    assert (told.health.not_ready, told.health.sidecar_silent) == ("", False)
 
 
 def test_the_sidecar_is_told_to_ring_for_votes(tally: ReadSide) -> None:

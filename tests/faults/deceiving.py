@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import replace
 
 from sidestream.applying.dead_letters import Retried, retry
-from sidestream.applying.rules import Rule
+from sidestream.applying.decoding import Rule
 from sidestream.backbone import connect
 from sidestream.identifiers import now
 from sidestream.launcher.parts import APP_IS_HEALTHY, Part

@@ -21,8 +21,8 @@ from sidestream.adapters.sqlite_read_model import SqliteReadModels
 from sidestream.applying.applied import BOOKKEEPING
 from sidestream.applying.corrections import CORRECTIONS, Corrections
 from sidestream.applying.dead_letters import letters_about
+from sidestream.applying.decoding import Rule
 from sidestream.applying.projector import Projector
-from sidestream.applying.rules import Rule
 from sidestream.event import Counted, Envelope, NewEvent, encode_event
 from sidestream.logs.inbox import arrived
 from sidestream.projection import Projection, Rows, Table

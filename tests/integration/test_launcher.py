@@ -13,7 +13,8 @@ import redis
 from sidestream.launcher.plan import Wishes
 from sidestream.launcher.problem import CannotStart
 from sidestream.launcher.system import System
-from tests.parts import REPOSITORY, TWO_APPS, eventually, running_system
+from tests.parts import REPOSITORY, TWO_APPS, running_system
+from tests.waiting import until
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -57,7 +58,7 @@ async def test_a_publish_through_the_sidecar_stands_in_the_broker(system: System
 async def test_an_app_that_dies_is_named_once_and_can_be_started_again(system: System) -> None:
     pair = system["left"]
     os.kill(pair.app.pid, 9)
-    await eventually(lambda: system.deaths == ["left was ended by SIGKILL"])
+    await until(lambda: system.deaths == ["left was ended by SIGKILL"])
     assert not pair.app.alive
     assert pair.sidecar.alive
 
@@ -89,13 +90,13 @@ async def test_a_killed_broker_comes_back_with_its_log_on_its_port(system: Syste
     await system.broker.ready()
 
     assert entries(system) == before
-    await eventually(lambda: publish(system, "after") == 204)
+    await until(lambda: publish(system, "after") == 204)
 
 
 async def test_a_stop_leaves_no_process_not_even_a_child_of_an_app(tmp_path: Path) -> None:
     async with running_system(tmp_path, environment={"ECHO_CHILD": "1"}) as system:
         groups = [part.pid for pair in system for part in (pair.app, pair.sidecar)]
-    await eventually(lambda: [group for group in groups if group_exists(group)] == [])
+    await until(lambda: [group for group in groups if group_exists(group)] == [])
 
 
 async def test_a_second_start_finds_log_and_port_again(tmp_path: Path) -> None:

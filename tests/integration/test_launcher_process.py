@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sidestream.launcher.process import Process, Program
-from tests.parts import eventually
+from tests.waiting import until
 
 
 class Started:
@@ -36,7 +36,7 @@ async def started() -> AsyncIterator[Started]:
 
 async def test_lines_arrive_whole_from_both_outputs_and_the_last_without_its_end(started: Started) -> None:
     await started('echo "$GREETING"; printf "two\\nthree" >&2')
-    await eventually(lambda: bool(started.deaths))
+    await until(lambda: bool(started.deaths))
 
     assert started.lines == ["hello", "two", "three"]
     assert started.deaths == ["ended with exit code 0"]
@@ -44,7 +44,7 @@ async def test_lines_arrive_whole_from_both_outputs_and_the_last_without_its_end
 
 async def test_a_line_without_end_does_not_fill_the_memory(started: Started) -> None:
     await started("head -c 300000 /dev/zero | tr '\\0' x")
-    await eventually(lambda: bool(started.deaths))
+    await until(lambda: bool(started.deaths))
 
     assert sum(map(len, started.lines)) == 300_000
     assert max(map(len, started.lines)) < 200_000
@@ -52,7 +52,7 @@ async def test_a_line_without_end_does_not_fill_the_memory(started: Started) -> 
 
 async def test_what_ends_by_itself_is_a_death_and_what_we_end_is_none(started: Started) -> None:
     await started("exit 3")
-    await eventually(lambda: started.deaths == ["ended with exit code 3"])
+    await until(lambda: started.deaths == ["ended with exit code 3"])
 
     await (await started("sleep 60")).stop()
     assert started.deaths == ["ended with exit code 3"]
@@ -60,7 +60,7 @@ async def test_what_ends_by_itself_is_a_death_and_what_we_end_is_none(started: S
 
 async def test_a_process_that_does_not_listen_is_ended_when_patience_runs_out(started: Started) -> None:
     process = await started("trap '' TERM; echo ready; while true; do sleep 0.05; done")
-    await eventually(lambda: started.lines == ["ready"])
+    await until(lambda: started.lines == ["ready"])
 
     await process.stop(patience=0.2)
 
@@ -78,7 +78,7 @@ async def test_a_paused_process_can_still_be_stopped(started: Started) -> None:
 
 async def test_a_child_that_holds_the_output_does_not_hold_the_stop(started: Started) -> None:
     process = await started("sleep 60 & echo ready; wait")
-    await eventually(lambda: started.lines == ["ready"])
+    await until(lambda: started.lines == ["ready"])
 
     await process.stop(patience=5)
 

@@ -13,6 +13,7 @@ import redis
 
 from sidestream.adapters.dapr_publisher import DaprPublisher
 from sidestream.adapters.sqlite_events import SqliteEventStore
+from sidestream.applying.consistency import Place
 from sidestream.errors import PublishFailed
 from sidestream.event import Counted, Envelope, NewEvent, decode_event, encode_event
 from sidestream.identifiers import new_id
@@ -20,7 +21,7 @@ from sidestream.launcher.network import free_ports
 from sidestream.launcher.parts import SIDECAR_CAN_PUBLISH
 from sidestream.launcher.system import System
 from sidestream.ports import Append, Outgoing
-from sidestream.publishing.direct import DirectPublisher, Published
+from sidestream.publishing.direct import DirectPublisher
 from sidestream.publishing.relay import Relay
 from tests.waiting import until
 
@@ -73,7 +74,7 @@ async def test_no_value_is_changed_on_the_way_into_the_log(line: Line) -> None:
 async def test_fifty_callers_are_counted_without_a_gap(line: Line) -> None:
     direct = DirectPublisher(line.publisher)
 
-    async def caller(name: int) -> list[Published]:
+    async def caller(name: int) -> list[Place]:
         return [await direct.publish(event(f"poll-{name}-{n % 5}")) for n in range(40)]
 
     places = [place for some in await asyncio.gather(*map(caller, range(50))) for place in some]

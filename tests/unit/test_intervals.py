@@ -15,7 +15,7 @@ def test_intervals_hold_exactly_what_was_added(numbers: list[int]) -> None:
         intervals.add(number)
     assert [number for number in range(70) if number in intervals] == sorted(set(numbers))
     assert intervals.highest == max(numbers, default=0)
-    assert intervals.holes == intervals.highest - len(set(numbers))
+    assert len(intervals) == len(set(numbers))
     assert str(Intervals.parse(str(intervals))) == str(intervals)
 
 

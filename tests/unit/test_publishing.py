@@ -3,14 +3,14 @@
 import asyncio
 import os
 
-import msgspec
 import pytest
 
 from sidestream.adapters.memory_log import MemoryLog
+from sidestream.applying.consistency import Place
 from sidestream.errors import InvalidEvent, PublishFailed, SubjectOnHold
 from sidestream.event import NewEvent, decode_event
 from sidestream.identifiers import new_id
-from sidestream.publishing.direct import DirectPublisher, Published
+from sidestream.publishing.direct import DirectPublisher
 from tests.faulty_publisher import FaultyPublisher, first_occurrences
 from tests.waiting import until
 
@@ -28,7 +28,7 @@ async def test_a_published_event_stands_in_the_log_with_the_number_that_was_told
     direct = DirectPublisher(FaultyPublisher(log))
     vote = event("poll-1-alice")
     place = await direct.publish(vote)
-    assert place == Published(direct.producer, "votes", 1)
+    assert place == Place("votes", direct.producer, 1)
     envelope = decode_event(log.read("votes", None, 1)[0].data)
     assert (envelope.id, envelope.producer, envelope.number, envelope.streamversion) == (vote.id, direct.producer, 1, None)
 
@@ -38,7 +38,7 @@ async def test_fifty_callers_share_calls_and_the_count_has_no_gap() -> None:
     publisher = FaultyPublisher(log)
     direct = DirectPublisher(publisher)
 
-    async def caller(name: int) -> list[Published]:
+    async def caller(name: int) -> list[Place]:
         return [await direct.publish(event(f"poll-1-{name}", ordered=n % 2 == 0)) for n in range(40)]
 
     places = [place for some in await asyncio.gather(*map(caller, range(50))) for place in some]
@@ -186,7 +186,7 @@ async def test_a_cancelled_caller_does_not_disturb_the_others() -> None:
         task.cancel()
     await asyncio.wait(tasks[::2])
     publisher.gate.set()
-    assert [type(outcome) for outcome in await asyncio.gather(*tasks[1::2])] == [Published] * 5
+    assert [type(outcome) for outcome in await asyncio.gather(*tasks[1::2])] == [Place] * 5
     await until(lambda: direct.waiting == 0)
     assert (direct.held, numbers(log)) == (0, list(range(1, 11)))
     await direct.publish(event("x-0"))
@@ -245,10 +245,6 @@ def test_a_forked_process_counts_for_itself() -> None:
     assert direct.producer == mine
     for end in (read_end, write_end):
         os.close(end)
-
-
-def test_a_place_is_plain_data() -> None:
-    assert msgspec.json.encode(Published("p.1", "votes", 3)) == b'{"producer":"p.1","topic":"votes","sequence":3}'
 
 
 async def test_when_one_that_waits_leaves_the_next_gets_its_number() -> None:

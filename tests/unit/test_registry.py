@@ -9,7 +9,7 @@ import pytest
 from sidestream.errors import ConfigurationError, InvalidEvent, UnknownSchemaVersion, UnreadableEvent
 from sidestream.event import Envelope
 from sidestream.registry import Category, EventType, Registry, Upcaster
-from sidestream.stream import category_of, slot_of, stream_name, topic_for, topics_of
+from sidestream.stream import slot_of, stream_name, topic_for, topics_of
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -194,7 +194,6 @@ def test_two_types_under_one_word_are_an_error_at_start() -> None:
 
 def test_streams_and_slots_have_names() -> None:
     assert stream_name("order", "7f-3a") == "order-7f-3a"
-    assert category_of("order-7f-3a") == "order"
     assert topics_of("orders", 1) == ("orders",)
     assert topics_of("orders", 2) == ("orders.0", "orders.1")
     assert topic_for("orders", "order-1", 1) == "orders"

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from sidestream.adapters.memory_log import MemoryLog
 from sidestream.adapters.memory_read_model import MemoryReadModels
 from sidestream.applying.applied import BOOKKEEPING, HEADS
+from sidestream.applying.batch import Outcome, Stretch
+from sidestream.applying.decoding import Rule
 from sidestream.applying.log_reading import LogReading
 from sidestream.applying.projector import Projector
 from sidestream.applying.regular import read_run
-from sidestream.applying.rules import Outcome, Rule, Stretch
 from sidestream.event import Counted, Envelope, NewEvent, encode_event
 from sidestream.ports import LogEntry, Query
 from sidestream.projection import Projection, Rows, Table

@@ -73,9 +73,9 @@ async def test_a_relay_that_does_not_lead_tells_what_waits_too() -> None:
     store, log = filled(3, 3), MemoryLog()
     away = FaultyPublisher(log)
     away.away = True
-    async with Relay(store, away, sweep_seconds=0.02, lease_seconds=600) as leader:  # no pause of the machine makes the other one lead
+    async with Relay(store, away, sweep_seconds=0.02, lease_seconds=60) as leader:  # no pause of the machine makes the other one lead
         await until(lambda: leader.status.leads)
-        async with Relay(store, FaultyPublisher(log), sweep_seconds=0.02, lease_seconds=600) as follower:
+        async with Relay(store, FaultyPublisher(log), sweep_seconds=0.02, lease_seconds=60) as follower:
             await until(lambda: of(follower).oldest_seconds > 0.1)
             assert (follower.status.leads, follower.status.backlog) == (False, {"orders": 3})
             assert "another process" in follower.status.stuck(0.1)
@@ -86,7 +86,7 @@ async def test_what_was_done_is_counted_over_a_change_of_leader() -> None:
     store, log = filled(10, 10), MemoryLog()
     async with Relay(store, FaultyPublisher(log), sweep_seconds=0.02, lease_seconds=0.3) as relay:
         await until(lambda: published(store) and of(relay).published == 10)
-        assert store.lease(PAUSE, "somebody", 600)
+        assert store.lease(PAUSE, "somebody", 60)
         await until(lambda: not relay.status.leads)
         store.end_lease(PAUSE, "somebody")
         await until(lambda: relay.status.leads)

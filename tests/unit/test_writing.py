@@ -60,6 +60,20 @@ async def test_a_restored_store_has_adopted_before_its_service_appends() -> None
         await until(lambda: log.extent("orders").length == 9)
 
 
+async def test_a_service_that_fails_inside_leaves_nobody_behind_who_would_forget_answers_of_a_closed_store() -> None:
+    def forgetting() -> list[asyncio.Task[object]]:
+        return [task for task in asyncio.all_tasks() if task.get_name() == "forget answers"]
+
+    async def fail_inside() -> None:
+        async with writing(Parts(MemoryEventStore(), MemoryLog()), "orders", ["orders"], Settings()):
+            assert len(forgetting()) == 1
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail_inside()
+    assert forgetting() == []
+
+
 async def test_where_the_broker_keeps_no_log_there_is_nothing_to_adopt_and_everything_is_published() -> None:
     class WithoutALog(Parts):
         def log(self) -> EventLog:
