@@ -56,3 +56,5 @@ def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[ReadM
 
 everywhere = pytest.mark.parametrize("kept", ["missing", "scribbled", "empty", "postgres"], indirect=True)
 taken_away = pytest.mark.parametrize("kept", ["missing", "empty", "postgres"], indirect=True)
+in_a_file = pytest.mark.parametrize("kept", ["missing", "empty"], indirect=True)
+"""Only a file can be taken away while somebody reads it: a database lets whoever would drop it wait."""

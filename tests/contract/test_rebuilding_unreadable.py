@@ -14,7 +14,7 @@ from sidestream.rebuilding.rebuild import rebuild_at, verify
 from sidestream.rebuilding.switching import drop, roll_back, switch
 from sidestream.rebuilding.verifying import Watch
 from tests.contract.rebuilt import UNWATCHED, HitsNow, Web, built, pages, site_of, states
-from tests.contract.taking_away import Take, everywhere, file_of, taken_away
+from tests.contract.taking_away import Take, everywhere, file_of, in_a_file, taken_away
 
 
 @everywhere
@@ -74,7 +74,7 @@ def test_switching_leaves_a_broken_one_as_well(kept: tuple[ReadModels, Take], we
     assert pages(read_models, first)["/later"] == 1
 
 
-@taken_away
+@in_a_file
 def test_the_pointer_moves_to_nothing_that_was_taken_away_while_it_was_compared(kept: tuple[ReadModels, Take], web: Web) -> None:
     read_models, take = kept
     first = built(web, read_models).generation
@@ -85,7 +85,7 @@ def test_the_pointer_moves_to_nothing_that_was_taken_away_while_it_was_compared(
             taken.append("g2")
             take("g2")
 
-    with pytest.raises(ReadModelError):  # in a file it is found before the move; a database has refused to write before that
+    with pytest.raises(ReadModelError):
         rebuild_at(site_of(web, read_models), Watch(silent, rows))
     assert states(read_models) == {first: "live", "g2": "building"}
     done = built(web, read_models)
