@@ -14,7 +14,7 @@ from sidestream.adapters.redis_log import RedisAddress, RedisLog, connection_opt
 from sidestream.adapters.redis_servers import MovingRedisLog
 from sidestream.errors import ConfigurationError, LogUnavailable
 
-_ASKED: Final = ("appendonly", "maxmemory-policy")
+_ASKED: Final = ("appendonly", "appendfsync", "maxmemory-policy")
 
 
 class Forgetful(ConfigurationError):

@@ -21,6 +21,15 @@ def append_only(patient: Patient) -> Iterator[Finding]:
             yield error("SD601", broker.address, said, "CONFIG SET appendonly yes  # and in its configuration file")
 
 
+def flushing(patient: Patient) -> Iterator[Finding]:
+    """What is confirmed before it is flushed may end with the process while the disk is busy."""
+    for broker in _brokers(patient):
+        found = broker.settings.get("appendfsync", "always")
+        if found != "always" and broker.settings.get("appendonly") == "yes":
+            said = f"appendfsync is {found}: killed while its disk is busy, it loses the last moments of what it has confirmed."
+            yield note("SD610", broker.address, said, "CONFIG SET appendfsync always  # and in its configuration file")
+
+
 def eviction(patient: Patient) -> Iterator[Finding]:
     """A full broker must refuse."""
     for broker in _brokers(patient):

@@ -42,6 +42,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     apps.not_ready,
     apps.frozen,
     brokers.append_only,
+    brokers.flushing,
     brokers.eviction,
     brokers.partitions,
     brokers.expiry,

@@ -48,6 +48,7 @@ CODES: Final = {
     "SD607": "The broker's clock is not this machine's",
     "SD608": "The beginning of a log is gone",
     "SD609": "The broker is not there",
+    "SD610": "The broker confirms before it flushes",
     "SD701": "A generation is older than its code",
     "SD702": "No generation is live",
     "SD703": "A read model cannot be read",

@@ -95,6 +95,7 @@ LIVE: Sequence[tuple[str, Severity, Live, str]] = [
     ("SD506", WARNING, running(silent=frozenset({"tally"})), "rings no bell"),
     ("SD507", ERROR, running(relays=[RelaySeen("votes", "votes", "votes: 3 events wait: PERMISSION_DENIED")]), "PERMISSION_DENIED"),
     ("SD601", ERROR, broker(REDIS, settings={"appendonly": "no"}), "appendonly is no"),
+    ("SD610", NOTE, broker(REDIS, settings={"appendonly": "yes", "appendfsync": "everysec"}), "appendfsync is everysec"),
     ("SD602", ERROR, broker(REDIS, settings={"maxmemory-policy": "allkeys-lru"}), "allkeys-lru"),
     ("SD603", ERROR, broker(KAFKA, TopicSeen("votes", partitions=4)), "4 partitions"),
     ("SD604", ERROR, broker(KAFKA, TopicSeen("votes", expires=("retention.ms=604800000",))), "retention.ms=604800000"),
