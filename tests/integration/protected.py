@@ -31,6 +31,7 @@ bind {host}
 port {port}
 dir "{folder}"
 appendonly yes
+appendfsync always
 save ""
 requirepass {password}
 user {user} on >{users_password} ~* &* +@all -@admin -config
